@@ -1,0 +1,283 @@
+"""What all behaviours share: the synchronous start, and the way to say what became of it.
+
+A start is a handshake: the starter waits until the new process has run its `init`, and learns whether
+it is up, wants to be ignored, or failed. A process that fails to start gives up its name and its link
+first, so that the starter can try again at once and finds no stray exit message (rules L3, L6; OTP 26's
+way). Source: OTP `proc_lib:start_link`, `gen:start`; rules L1-L10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import trio
+
+from ..errors import BanyanError, Misuse
+from ..kernel.exits import KILL, NORMAL, Crash
+from ..kernel.ids import Pid
+from ..kernel.parking import park, wake
+from ..kernel.process import DEFAULT_LIMIT, Process, unlink
+from ..kernel.table import ProcessTable, current_process, current_table
+
+
+@final
+class Ignore:
+    """What `init` returns to say: do not start me, and this is no failure (OTP: `ignore`)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "IGNORE"
+
+
+IGNORE = Ignore()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartError:
+    """Why a process did not start, as a value: the exit reason with which it ended."""
+
+    reason: object
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AlreadyStarted:
+    """The reason of a start whose name belongs to a living process (OTP: `{already_started, Pid}`)."""
+
+    pid: Pid
+
+
+class StartFailed(BanyanError):
+    """A process did not start; `reason` is why."""
+
+    def __init__(self, what: str, reason: object) -> None:
+        text = f"{what} did not start: {reason!r}"
+        if isinstance(reason, AlreadyStarted):
+            text = f"{what} did not start: its name belongs to {reason.pid}; use that one, or another name"
+        super().__init__(text)
+        self.reason = reason
+        if isinstance(reason, Crash):
+            self.__cause__ = reason.error
+
+
+@final
+class Ack:
+    """The starter's parked slot: told once that the process is up, to be ignored, or failed."""
+
+    __slots__ = ("due", "outcome", "process", "task")
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.task = task
+        self.process: Process | None = None
+        self.outcome: Process | Ignore | StartError | None = None
+        self.due = 0.0
+
+    def __repr__(self) -> str:
+        return "the start"
+
+    def unwrap(self) -> None:
+        return None
+
+    def _tell(self, outcome: Process | Ignore | StartError) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.task.custom_sleep_data is self:
+                wake(self.task, self)
+
+    def ok(self) -> None:
+        """`init` has returned: the process is up."""
+        assert self.process is not None
+        self.process.current = None
+        self._tell(self.process)
+
+    def ignore(self) -> None:
+        """`init` asked to be ignored: the starter hears of it when the process has ended."""
+        assert self.process is not None
+        self._let_go(self.process)
+        self.process.current = _Ignored(self)
+
+    def fail(self, reason: object) -> None:
+        """The process ended before it was up."""
+        if self.outcome is None and self.process is not None:
+            self._let_go(self.process)
+        self._tell(StartError(reason))
+
+    @staticmethod
+    def _let_go(process: Process) -> None:
+        if process.parent is not None:
+            unlink(process, process.parent)
+
+    # The start's deadline (L4).
+
+    @property
+    def waiting(self) -> bool:
+        return self.outcome is None
+
+    def expire(self) -> None:
+        process = self.process
+        if process is not None and self.outcome is None:
+            self._let_go(process)
+            self._tell(StartError("timeout"))
+            process.exit_signal(process.pid, KILL)
+
+
+@final
+class _Ignored:
+    """In the place of the Ack while a process that asked to be ignored is ending."""
+
+    __slots__ = ("ack",)
+
+    def __init__(self, ack: Ack) -> None:
+        self.ack = ack
+
+    def fail(self, _reason: object) -> None:
+        self.ack._tell(IGNORE)
+
+
+class Behaviour:
+    """The base of all behaviours: a class whose instances are the state of one process.
+
+    Class attributes that a subclass may set:
+
+    - `trap_exit`: whether it traps exit signals from birth; then `terminate` runs on shutdown.
+    - `mailbox_limit`: bound of its mailbox, in messages.
+    """
+
+    trap_exit: ClassVar[bool] = False
+    mailbox_limit: ClassVar[int] = DEFAULT_LIMIT
+    # What kind of child it is in a supervision tree: "worker" or "supervisor".
+    child_type: ClassVar[str] = "worker"
+    # Whether its tasks need a cancel scope: told from its callbacks when a subclass is made.
+    _scoped: ClassVar[bool] = False
+
+    @classmethod
+    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+        """The life of one process: run `init`, tell `ack`, serve; returns the exit reason."""
+        raise NotImplementedError
+
+    def format_status(self, value: object) -> object:
+        """Hide what must not be seen of a state or message in logs, crash reports and views (N29).
+
+        Runs whenever one of them is shown. By default it is shown as it is.
+        """
+        return value
+
+
+Start = type[Behaviour] | Callable[..., Awaitable[object]]
+
+
+async def launch(
+    start: Start,
+    args: tuple[Any, ...],
+    *,
+    table: ProcessTable,
+    nursery: trio.Nursery | None = None,
+    parent: Process | None = None,
+    linked: bool = False,
+    name: str | None = None,
+    timeout: float = math.inf,
+    label: str | None = None,
+) -> Process | Ignore | StartError:
+    """Start a process and wait for its `init` (rules L1-L6). The mechanism behind every start.
+
+    Args:
+        start: a behaviour's class, or an async function, which is up as soon as it is called.
+        nursery: where its task lives; the node's own if None.
+        parent: who starts it; a shutdown of a process that traps exits comes from its parent.
+        name: registered before `init` runs.
+        timeout: seconds for `init`; then the process is killed and the outcome is "timeout".
+
+    Returns: the process, IGNORE, or a StartError with the reason. Never raises for what `init` did.
+    """
+    if name is not None and name in table.names:
+        return StartError(AlreadyStarted(table.names[name].pid))
+    ack = Ack(trio.lowlevel.current_task())
+    if isinstance(start, type) and issubclass(start, Behaviour):
+        cls = start
+
+        async def body(process: Process) -> object:
+            return await cls._run(process, ack, args)
+
+        process = table.spawn(
+            body,
+            label or cls.__qualname__,
+            nursery=nursery,
+            parent=parent,
+            linked=linked,
+            trap_exit=cls.trap_exit,
+            scoped=cls._scoped,
+            limit=cls.mailbox_limit,
+        )
+    elif callable(start):
+        function: Callable[..., Awaitable[object]] = start
+
+        async def plain(process: Process) -> object:
+            ack.ok()
+            await function(*args)
+            return NORMAL
+
+        process = table.spawn(
+            plain,
+            label or str(getattr(function, "__qualname__", function)),
+            nursery=nursery,
+            parent=parent,
+            linked=linked,
+        )
+    else:
+        raise Misuse(f"wanted a behaviour's class or an async function to start, got {start!r}")
+    ack.process = process
+    process.current = ack
+    if name is not None:
+        table.register(name, process)
+    table.timers.watch(ack, timeout)
+    while ack.outcome is None:
+        ack.task.custom_sleep_data = ack
+        try:
+            await park()
+        except BaseException:
+            # The starter is cancelled or told to end: a half-started child must not be left behind (S63).
+            if ack.outcome is None:
+                process.exit_signal(process.pid, KILL)
+            raise
+    return ack.outcome
+
+
+async def start(
+    behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf
+) -> Pid:
+    """Start a process without a link and wait until its `init` has returned; it has no parent.
+
+    Args:
+        behaviour: a behaviour's class (or an async function), started with `args`.
+        name: a local name for it.
+        timeout: seconds for `init`.
+
+    Raises:
+        StartFailed: `init` raised, stopped, was ignored (reason NORMAL), took too long, or the name is taken.
+    """
+    return _started(behaviour, await launch(behaviour, args, table=current_table(), name=name, timeout=timeout))
+
+
+async def start_link(
+    behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf
+) -> Pid:
+    """Like `start`, linked to the calling process, which is its parent from then on."""
+    parent = current_process()
+    outcome = await launch(
+        behaviour, args, table=parent.table, parent=parent, linked=True, name=name, timeout=timeout
+    )
+    return _started(behaviour, outcome)
+
+
+def _started(behaviour: Start, outcome: Process | Ignore | StartError) -> Pid:
+    what = str(getattr(behaviour, "__qualname__", behaviour))
+    if isinstance(outcome, StartError):
+        raise StartFailed(what, outcome.reason)
+    if isinstance(outcome, Ignore):
+        raise StartFailed(f"{what} asked to be ignored and", NORMAL)
+    return outcome.pid

@@ -1,0 +1,375 @@
+"""A server: a process that handles one request after the other; its state is the instance.
+
+A complete example:
+
+    >>> @message("docs.add")
+    ... class Add(Call[int]):
+    ...     amount: int
+    >>> class Counter(GenServer):
+    ...     def init(self, start: int) -> None:
+    ...         self.count = start
+    ...
+    ...     def handle_call(self, request, caller):
+    ...         match request:
+    ...             case Add(amount):
+    ...                 self.count += amount
+    ...                 return self.count
+
+`await start(Counter, 10)` gives its pid and `await call(pid, Add(5))` gives 15. Under a supervisor its
+child spec is `child("counter", Counter, 10)`.
+
+A callback is a plain function unless it must wait; an `async def` callback may wait and still runs one
+at a time, to its end, before the next message is looked at (rule N23). What a callback raises ends the
+process with `Crash(error)`, after `terminate`; what it returned wrongly ends it with `BadReturn(value)`.
+Because the state is the instance, `terminate` after an exception sees what the callback had changed
+until then (OTP shows the state before the callback, N17): a restarted process is a new instance.
+
+Do not use it for state that must survive a crash (that is `EventSourced`), nor to run one piece of work
+in the background. Source: OTP `gen_server.erl`; rules N1-N29.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import trio
+
+from ..kernel.api import wait_for_room
+from ..kernel.exits import NORMAL, Crash, ProcessExit
+from ..kernel.ids import Pid
+from ..kernel.parking import park
+from ..kernel.process import Process
+from ..kernel.requests import Asker, Caller, SystemCaller, mailbox_full
+from ..kernel.signals import Exit
+from ..kernel.table import Destination, current_table
+from ..kernel.timers import Deadline
+from .gen import IGNORE, Ack, Behaviour
+from .sys import serve_system
+
+logger = logging.getLogger("banyan")
+
+# Messages taken without a checkpoint. More would starve others: see the scheduling budget in docs.
+BATCH = 32
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Run `handle_continue(term)` before the next message (N4, N5). In `handle_call`: no reply yet."""
+
+    term: object
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply with more: `timeout` seconds of silence until `handle_info(TIMEOUT)` (N21), or `then`."""
+
+    value: object
+    timeout: float | None = None
+    then: Continue | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """No reply now; `reply(caller, value)` may give one later. Also what other callbacks return for a timeout."""
+
+    timeout: float | None = None
+    then: Continue | None = None
+
+
+NO_REPLY = NoReply()
+
+
+@final
+class _Missing:
+    __slots__ = ()
+
+
+_MISSING = _Missing()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End with `reason` after `terminate`; from `handle_call` the `reply`, if any, is sent after that (N14)."""
+
+    reason: object
+    reply: object = _MISSING
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BadReturn:
+    """The exit reason after a callback returned what it may not (OTP: `{bad_return_value, X}`)."""
+
+    value: object
+
+
+@final
+class TimeoutMessage:
+    """What `handle_info` gets when the timeout of the last callback passed without a message."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "TIMEOUT"
+
+
+TIMEOUT = TimeoutMessage()
+
+
+@final
+class CastEnvelope:
+    """How a cast lies in a mailbox."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: object) -> None:
+        self.request = request
+
+
+_DIRECTIVES = frozenset({Reply, NoReply, Stop, Continue})
+_CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
+
+
+class GenServer(Behaviour):
+    """The base of a server. Override the callbacks you need; see the module for an example."""
+
+    _async: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._async = frozenset(n for n in _CALLBACKS if inspect.iscoroutinefunction(getattr(cls, n, None)))
+        cls._scoped = bool(cls._async)
+
+    # -- callbacks -----------------------------------------------------------------------------------
+
+    def init(self, *args: Any) -> Any:
+        """Runs first, with the arguments of the start; the starter waits for it.
+
+        Returns: None; `Continue(term)`; `NoReply(timeout=...)`; `Stop(reason)` to fail; `IGNORE`.
+        """
+        return None
+
+    def handle_call(self, request: Any, caller: Caller) -> Any:
+        """Runs for each `call`. Returns the reply, or Reply, NO_REPLY, Continue, Stop."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__} was called with {request!r} but has no handle_call"
+        )
+
+    def handle_cast(self, request: Any) -> Any:
+        """Runs for each `cast`. Returns None, NoReply, Continue or Stop."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__} got the cast {request!r} but has no handle_cast"
+        )
+
+    def handle_info(self, message: Any) -> Any:
+        """Runs for every other message: plain sends, Exit, Down, timers, TIMEOUT. Returns as handle_cast."""
+        logger.warning("%s got %r and has no handle_info for it", type(self).__qualname__, message)
+
+    def handle_continue(self, term: Any) -> Any:
+        """Runs right after a callback that asked for it. Returns as handle_cast."""
+        raise NotImplementedError(f"{type(self).__qualname__} continues with {term!r} but has no handle_continue")
+
+    def terminate(self, reason: object) -> Any:
+        """Runs before the end by Stop, exception, bad return, or the parent's exit signal while trapping (N19).
+
+        Not after a kill. What it raises becomes the exit reason (N18).
+        """
+        return None
+
+    def state(self) -> object:
+        """The state as `sys.get_state` shows it: by default the instance's public attributes."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    # -- the process ---------------------------------------------------------------------------------
+
+    @classmethod
+    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+        server = cls()
+        process.behaviour = server
+        first = server.init(*args)
+        if "init" in cls._async:
+            first = await first
+        if first is IGNORE:
+            ack.ignore()
+            return NORMAL
+        if type(first) is Stop:
+            return first.reason
+        if first is not None and type(first) not in (Continue, NoReply):
+            return BadReturn(first)
+        server._started(process)
+        ack.ok()
+        replies: list[tuple[Caller, object]] = []
+        try:
+            reason = await server._loop(process, first, replies)
+        except ProcessExit as ended:
+            if process.exiting is not None:
+                raise  # killed, or a signal took it: no callback runs any more
+            reason = ended.reason
+        except Exception as error:  # a callback's exception is this process's exit reason
+            reason = Crash(error)
+        try:
+            await server._terminate(reason)
+        except ProcessExit as ended:
+            if process.exiting is not None:
+                raise
+            reason = ended.reason
+        except Exception as error:  # a failing terminate replaces the reason (N18)
+            reason = Crash(error)
+        for caller, value in replies:
+            caller.answer(value)
+        return reason
+
+    def _started(self, process: Process) -> None:
+        """A hook for behaviours built on this one: `init` is done, the starter not told yet."""
+
+    async def _terminate(self, reason: object) -> None:
+        done = self.terminate(reason)
+        if "terminate" in self._async:
+            await done
+
+    async def _loop(self, process: Process, first: object, replies: list[tuple[Caller, object]]) -> object:
+        """Serve until something says stop; returns the exit reason. `replies` are for after terminate."""
+        handle_call, handle_cast, handle_info = self.handle_call, self.handle_cast, self.handle_info
+        call_waits = "handle_call" in self._async
+        cast_waits = "handle_cast" in self._async
+        info_waits = "handle_info" in self._async
+        task = process.task
+        assert task is not None
+        timeout: float | None = None
+        result = first
+        message: object = None
+        while True:
+            # Invariant: `result` is what the last callback other than a plainly answered call returned.
+            while result is not None:
+                kind = type(result)
+                if kind is NoReply:
+                    timeout, result = result.timeout, result.then  # type: ignore[attr-defined]  # kind was tested
+                elif kind is Continue:
+                    result = self.handle_continue(result.term)  # type: ignore[attr-defined]  # kind was tested
+                    if "handle_continue" in self._async:
+                        result = await result
+                elif kind is Stop:
+                    return result.reason  # type: ignore[attr-defined]  # kind was tested
+                else:
+                    return BadReturn(result)
+            budget = BATCH
+            while True:
+                mailbox = process.mailbox
+                if not mailbox:
+                    message = await self._wait(process, task, timeout)
+                    if message is None:
+                        continue
+                elif process.exiting is not None:
+                    raise ProcessExit(process.exiting)
+                elif budget <= 0:
+                    await trio.lowlevel.checkpoint()
+                    budget = BATCH
+                    continue
+                else:
+                    message = mailbox.popleft()
+                    if process.uncounted or process.senders:
+                        message = process.took(message)
+                budget -= 1
+                kind = type(message)
+                if kind is Caller or kind is Asker:
+                    process.current = message
+                    answer = handle_call(message.request, message)  # type: ignore[attr-defined,arg-type]  # kind was tested
+                    if call_waits:
+                        answer = await answer
+                    if type(answer) not in _DIRECTIVES:
+                        process.current = None
+                        message.answer(answer)  # type: ignore[attr-defined]  # kind was tested
+                        timeout = None
+                        continue
+                    result = self._after_call(process, message, answer, replies)  # type: ignore[arg-type]  # a Caller
+                elif kind is CastEnvelope:
+                    process.current = message
+                    result = handle_cast(message.request)  # type: ignore[attr-defined]  # kind was tested
+                    if cast_waits:
+                        result = await result
+                elif kind is SystemCaller:
+                    # A system message leaves the timeout as it was: the wait starts anew (N21).
+                    stop = await serve_system(process, self, message)  # type: ignore[arg-type]  # kind was tested
+                    if stop is not None:
+                        return stop.reason
+                    continue
+                elif kind is Exit and message.source == process.parent:  # type: ignore[attr-defined]  # kind was tested
+                    return message.reason  # type: ignore[attr-defined]  # the parent's word: terminate and end (N20)
+                else:
+                    process.current = message
+                    result = handle_info(message)
+                    if info_waits:
+                        result = await result
+                process.current = None
+                timeout = None
+                if result is not None:
+                    break
+
+    async def _wait(self, process: Process, task: trio.lowlevel.Task, timeout: float | None) -> object:
+        """Wait for the mailbox; TIMEOUT if the callback's timeout passed first, else None."""
+        if timeout is None or timeout == math.inf:
+            task.custom_sleep_data = process
+            await park()
+        elif timeout <= 0:
+            await trio.lowlevel.checkpoint()
+            if not process.mailbox:
+                return TIMEOUT
+        else:
+            deadline = Deadline(process)
+            process.table.timers.watch(deadline, timeout)
+            try:
+                while not process.mailbox:
+                    if deadline.passed:
+                        return TIMEOUT
+                    task.custom_sleep_data = process
+                    await park()
+            finally:
+                deadline.process = None
+        return None
+
+    def _after_call(
+        self, process: Process, caller: Caller, answer: object, replies: list[tuple[Caller, object]]
+    ) -> object:
+        """Do what a directive of `handle_call` says about the reply; returns what is left of it."""
+        process.current = None
+        if isinstance(answer, Reply):
+            caller.answer(answer.value)
+            return NoReply(answer.timeout, answer.then)
+        if isinstance(answer, Stop) and answer.reply is not _MISSING:
+            # Kept where a crash of terminate would not lose it: the caller gets this reply in any case.
+            replies.append((caller, answer.reply))
+            return answer
+        if process.deferred is None:
+            process.deferred = {}
+        process.deferred[caller] = None
+        return answer
+
+
+async def cast(destination: Destination, request: object, *, timeout: float = 5.0) -> None:
+    """Give a server something to do, without a reply; never fails for a missing one (N11).
+
+    Not a checkpoint, unless the mailbox is full: then it waits for room, at most `timeout` seconds.
+
+    Raises:
+        MailboxFull: there was no room in time; nothing was sent.
+    """
+    process = destination._process if type(destination) is Pid else current_table().find(destination)
+    if process is not None:
+        envelope = CastEnvelope(request)
+        if not process.offer(envelope):
+            await wait_for_room(process, envelope, timeout)
+
+
+def cast_nowait(destination: Destination, request: object) -> None:
+    """Like `cast`, without waiting: raises MailboxFull at once. For plain callbacks."""
+    process = destination._process if type(destination) is Pid else current_table().find(destination)
+    if process is not None and not process.offer(CastEnvelope(request)):
+        raise mailbox_full(process, "full")

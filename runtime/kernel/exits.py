@@ -1,0 +1,97 @@
+"""Exit reasons: plain values that say why a process ended, and the one exception that ends a process.
+
+Any value can be a reason. Those that OTP gives a meaning have a name here: `NORMAL`, `SHUTDOWN`,
+`Shutdown(detail)`, `KILL`, `KILLED`, `NOPROC`, `NOCONNECTION`. An uncaught exception becomes
+`Crash(error)`. Source: rules P1-P14; OTP Reference Manual, "Processes, Receiving Exit Signals".
+"""
+
+from __future__ import annotations
+
+import enum
+import traceback
+from typing import NoReturn, final
+
+
+@final
+class ExitReason(enum.Enum):
+    """The reasons that OTP writes as atoms of its own."""
+
+    NORMAL = "normal"
+    SHUTDOWN = "shutdown"
+    KILL = "kill"
+    KILLED = "killed"
+    NOPROC = "noproc"
+    NOCONNECTION = "noconnection"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.value
+
+
+NORMAL = ExitReason.NORMAL
+SHUTDOWN = ExitReason.SHUTDOWN
+KILL = ExitReason.KILL
+KILLED = ExitReason.KILLED
+NOPROC = ExitReason.NOPROC
+NOCONNECTION = ExitReason.NOCONNECTION
+
+
+@final
+class Shutdown:
+    """An orderly end with a detail: OTP's `{shutdown, Detail}`. Makes no crash report."""
+
+    __slots__ = ("detail",)
+    __match_args__ = ("detail",)
+
+    def __init__(self, detail: object) -> None:
+        self.detail = detail
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Shutdown and self.detail == other.detail
+
+    def __hash__(self) -> int:
+        return hash((Shutdown, self.detail))
+
+    def __repr__(self) -> str:
+        return f"Shutdown({self.detail!r})"
+
+
+@final
+class Crash:
+    """An uncaught exception: OTP's `{Error, Stacktrace}`. `error` is the exception, with its traceback."""
+
+    __slots__ = ("error",)
+    __match_args__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def traceback(self) -> str:
+        """The traceback as text, as Python prints it."""
+        return "".join(traceback.format_exception(self.error))
+
+    def __repr__(self) -> str:
+        return f"Crash({self.error!r})"
+
+
+def is_orderly(reason: object) -> bool:
+    """Whether a reason is an orderly end: normal, shutdown or a Shutdown(detail) (rules S18, L8)."""
+    return reason is NORMAL or reason is SHUTDOWN or type(reason) is Shutdown
+
+
+class ProcessExit(BaseException):
+    """Ends the process that raises it with `reason`; raised by `exit`, and to interrupt a parked process.
+
+    A BaseException, so that `except Exception` in an application does not swallow an exit.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def exit_with(reason: object) -> NoReturn:
+    """End the calling process with `reason`, exactly that value (rule P2). Does not return."""
+    raise ProcessExit(reason)

@@ -1,0 +1,404 @@
+"""What a process is: a Trio task with a mailbox, links and monitors, and an end that is a value.
+
+**Nursery means lifetime, link means failure.** A process's task lives in its supervisor's nursery (or
+in the node's), so it cannot outlive that; but no exception ever leaves it. The outermost frame, `run`,
+turns whatever was raised into an exit reason, and failure travels by signals only.
+
+A signal acts at once as a mark and takes effect when the receiver next runs: the sender's own code goes
+on to its next checkpoint first, which is one of the orders that the BEAM allows (rule P46). A process
+that is to die is *interrupted*: if it has a cancel scope, the scope is cancelled, so that every wait
+inside its handlers ends; if not (all its callbacks are plain functions), it can only be parked in the
+runtime's own trap, and is woken there.
+
+Source: Erlang Reference Manual, "Processes"; rules P1-P55.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from .exits import KILL, KILLED, NOPROC, NORMAL, Crash, ProcessExit, is_orderly
+from .ids import Pid, Ref
+from .parking import NOTHING, wake
+from .signals import UNCOUNTED, Down, Exit, Uncounted
+
+if TYPE_CHECKING:
+    from .requests import Caller, Sender
+    from .table import ProcessTable
+
+DEFAULT_LIMIT = 10_000
+
+Body = Callable[["Process"], Awaitable[object]]
+
+# Whose code is running: a process, or for host code beside a node that node's table.
+here: ContextVar[Process | ProcessTable] = ContextVar("banyan_here")
+
+
+@final
+class Process:
+    """One incarnation of one process: the mechanism behind a `Pid`. Applications hold pids, not this."""
+
+    __slots__ = (
+        "behaviour",
+        "current",
+        "deferred",
+        "exiting",
+        "label",
+        "limit",
+        "links",
+        "mailbox",
+        "monitors",
+        "names",
+        "parent",
+        "pid",
+        "scope",
+        "scoped",
+        "senders",
+        "suspended",
+        "table",
+        "task",
+        "trap_exit",
+        "uncounted",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        table: ProcessTable,
+        pid: Pid,
+        label: str,
+        *,
+        parent: Pid | None,
+        limit: int,
+        trap_exit: bool,
+        scoped: bool,
+    ) -> None:
+        self.table = table
+        self.pid = pid
+        self.label = label
+        self.parent = parent
+        self.limit = limit
+        self.trap_exit = trap_exit
+        self.scoped = scoped
+        self.task: trio.lowlevel.Task | None = None
+        self.scope: trio.CancelScope | None = None
+        # Made on the first message: an empty deque is 760 bytes.
+        self.mailbox: deque[object] | None = None
+        # Invariant: how many messages in the mailbox its bound does not count.
+        self.uncounted = 0
+        # Invariant: the reason with which this process is about to end, None while it is alive.
+        self.exiting: object = None
+        self.links: dict[Pid, None] | None = None
+        self.watchers: dict[Ref, tuple[Process, Pid | str]] | None = None
+        self.monitors: dict[Ref, Process | None] | None = None
+        self.names: list[str] | None = None
+        # Callers whose requests were taken but not answered yet: the one in hand, and those kept back.
+        self.current: object = None
+        self.deferred: dict[Caller, None] | None = None
+        # Senders that wait for room.
+        self.senders: deque[Sender] | None = None
+        self.behaviour: object = None
+        self.suspended = False
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.label}>"
+
+    # -- the mailbox ---------------------------------------------------------------------------------
+
+    def offer(self, message: object) -> bool:
+        """Append an ordinary message; False if the mailbox is full. Wakes the process."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.mailbox = deque()
+        elif len(mailbox) >= self.limit and len(mailbox) - self.uncounted >= self.limit:
+            return False
+        mailbox.append(message)
+        task = self.task
+        if task is not None and task.custom_sleep_data is self:
+            wake(task, NOTHING)
+        return True
+
+    def post(self, message: object, *, first: bool = False) -> None:
+        """Append (or put `first`) a message of the runtime's own, which no bound counts; wakes the process."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.mailbox = deque()
+        wrapped = message if type(message) in UNCOUNTED else Uncounted(message)
+        if first:
+            mailbox.appendleft(wrapped)
+        else:
+            mailbox.append(wrapped)
+        self.uncounted += 1
+        task = self.task
+        if task is not None and task.custom_sleep_data is self:
+            wake(task, NOTHING)
+
+    def took(self, message: object) -> object:
+        """Keep the books after `message` has left the mailbox, and return what it says.
+
+        To be called whenever `uncounted` or `senders` is not empty.
+        """
+        if type(message) is Uncounted:
+            message = message.message
+            self.uncounted -= 1
+        elif type(message) in UNCOUNTED:
+            self.uncounted -= 1
+        senders = self.senders
+        if senders:
+            mailbox = self.mailbox
+            assert mailbox is not None
+            while senders and len(mailbox) - self.uncounted < self.limit:
+                sender = senders.popleft()
+                sender.admit(mailbox)
+        return message
+
+    # -- signals -------------------------------------------------------------------------------------
+
+    def exit_signal(self, source: Pid, reason: object, *, linked: bool = False) -> None:
+        """Receive an exit signal (rules P5-P9). `linked`: it came by a link, where KILL can be trapped."""
+        if reason is KILL and not linked:
+            self.interrupt(KILLED)
+        elif self.trap_exit:
+            self.post(Exit(source, reason))
+        elif reason is not NORMAL:
+            self.interrupt(reason)
+
+    def interrupt(self, reason: object) -> None:
+        """End this process with `reason` at its next checkpoint; the first reason counts (P48)."""
+        if self.exiting is not None:
+            return
+        self.exiting = reason
+        if self.scope is not None:
+            self.scope.cancel()
+            return
+        task = self.task
+        if task is not None and task.custom_sleep_data is not None and not self.scoped:
+            wake(task, _Interrupt(reason))
+
+    @property
+    def alive(self) -> bool:
+        """False from the moment an exit has begun (P41)."""
+        return self.exiting is None and self.pid._process is self
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def end(self, reason: object) -> None:
+        """Die: give up names, fail callers, then tell links and watchers. Idempotent."""
+        if self.pid._process is not self:
+            return
+        self.exiting = reason
+        self.pid._process = None
+        table = self.table
+        table.forget(self)
+        self._fail_callers(reason)
+        links, self.links = self.links, None
+        for peer in links or ():
+            other = peer._process
+            if other is not None:
+                if other.links is not None:
+                    other.links.pop(self.pid, None)
+                other.exit_signal(self.pid, reason, linked=True)
+        watchers, self.watchers = self.watchers, None
+        for ref, (watcher, monitored) in (watchers or {}).items():
+            if watcher.monitors is not None and watcher.monitors.pop(ref, self) is not None:
+                watcher.post(Down(ref, monitored, reason))
+        monitors, self.monitors = self.monitors, None
+        for ref, target in (monitors or {}).items():
+            if target is not None and target.watchers is not None:
+                target.watchers.pop(ref, None)
+        if table.trace is not None:
+            table.trace("exit", self, reason)
+        if not is_orderly(reason):
+            table.crashed(self, reason)
+        self.behaviour = self.task = self.scope = None
+
+    def _fail_callers(self, reason: object) -> None:
+        # The mailbox is the monitor for calls: whoever waits for us waits in it, in hand, or put off.
+        current, self.current = self.current, None
+        fail = getattr(current, "fail", None)
+        if fail is not None:
+            fail(reason)
+        deferred, self.deferred = self.deferred, None
+        for caller in deferred or ():
+            caller.fail(reason)
+        mailbox, self.mailbox = self.mailbox, None
+        for message in mailbox or ():
+            if type(message) is Uncounted:
+                message = message.message
+            fail = getattr(message, "fail", None)
+            if fail is not None:
+                fail(reason)
+        senders, self.senders = self.senders, None
+        for sender in senders or ():
+            sender.admit(None)
+
+
+class _Interrupt:
+    """The outcome with which a parked process without a scope is told to end."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: object) -> None:
+        self.reason = reason
+
+    def unwrap(self) -> object:
+        raise ProcessExit(self.reason)
+
+
+async def run(process: Process, body: Body) -> None:
+    """The outermost frame of every process: no exception of `body` goes further than this.
+
+    What belongs to the host passes: KeyboardInterrupt, SystemExit, TrioInternalError and a Cancelled
+    that came from outside (the process then ends with KILLED, and Trio goes on unwinding).
+    """
+    process.task = trio.lowlevel.current_task()
+    here.set(process)
+    reason: object = NORMAL
+    try:
+        if process.exiting is not None:
+            pass  # killed before its first step
+        elif process.scoped:
+            with trio.CancelScope() as scope:
+                process.scope = scope
+                reason = await body(process)
+        else:
+            reason = await body(process)
+    except ProcessExit as ended:
+        reason = ended.reason
+    except BaseException as error:  # the process's outermost frame: a raise becomes an exit reason here
+        reason, passing = _reason_of(error)
+        if passing is not None:
+            process.end(process.exiting if process.exiting is not None else reason)
+            if passing is error:
+                raise
+            raise passing from None
+    process.end(process.exiting if process.exiting is not None else reason)
+
+
+def _reason_of(error: BaseException) -> tuple[object, BaseException | None]:
+    """The exit reason that an uncaught exception means, and what of it belongs to the host."""
+    if isinstance(error, trio.TrioInternalError):
+        return Crash(error), error
+    if isinstance(error, BaseExceptionGroup):
+        exits, rest = error.split(ProcessExit)
+        if exits is not None:
+            reason: object = _first(exits).args[0]
+            _, passing = rest.split(Exception) if rest is not None else (None, None)
+            return reason, passing
+        ours, passing = error.split(lambda e: isinstance(e, Exception) and not _is_internal(e))
+        if ours is not None:
+            return Crash(error if passing is None else ours), passing
+        return KILLED, error
+    if isinstance(error, Exception):
+        return Crash(error), None
+    return KILLED, error
+
+
+def _is_internal(error: BaseException) -> bool:
+    return isinstance(error, (BaseExceptionGroup, trio.TrioInternalError))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+def link(process: Process, pid: Pid) -> bool:
+    """Link two processes (rules P12-P15); False if `pid` is dead and the caller does not trap exits."""
+    if pid == process.pid:
+        return True
+    other = pid._process
+    if other is None:
+        if not process.trap_exit:
+            return False
+        process.post(Exit(pid, NOPROC))
+    elif other.exiting is not None:
+        # It counts as alive until it has ended, but our link would come too late.
+        if process.links is None or pid not in process.links:
+            process.exit_signal(pid, NOPROC, linked=True)
+    else:
+        join(process, other)
+    return True
+
+
+def join(one: Process, other: Process) -> None:
+    """Make the link itself: both ways, at most once."""
+    if one.links is None:
+        one.links = {}
+    if other.links is None:
+        other.links = {}
+    one.links[other.pid] = None
+    other.links[one.pid] = None
+
+
+def unlink(process: Process, pid: Pid) -> None:
+    """Remove the link, if there is one; an Exit that is already in the mailbox stays there (P17)."""
+    if process.links is not None:
+        process.links.pop(pid, None)
+    other = pid._process
+    if other is not None and other.links is not None:
+        other.links.pop(process.pid, None)
+
+
+def monitor(process: Process, ref: Ref, monitored: Pid | str, target: Process | None) -> None:
+    """Watch `target` (rules P21-P26); a dead one sends its Down (NOPROC) after the caller's next checkpoint."""
+    if process.monitors is None:
+        process.monitors = {}
+    if target is process:
+        return
+    if target is None or target.exiting is not None:
+        process.monitors[ref] = None
+        process.table.timers.soon(_down_noproc, process, ref, monitored)
+        return
+    process.monitors[ref] = target
+    if target.watchers is None:
+        target.watchers = {}
+    target.watchers[ref] = (process, monitored)
+
+
+def _down_noproc(process: Process, ref: Ref, monitored: Pid | str) -> None:
+    if process.monitors is not None and ref in process.monitors:
+        del process.monitors[ref]
+        process.post(Down(ref, monitored, NOPROC))
+
+
+def demonitor(process: Process, ref: Ref, *, flush: bool = False) -> bool:
+    """Stop a monitor; with `flush` also drop its queued Down. Returns whether it was still active (P27)."""
+    active = process.monitors is not None and ref in process.monitors
+    if active:
+        assert process.monitors is not None
+        target = process.monitors.pop(ref)
+        if target is not None and target.watchers is not None:
+            target.watchers.pop(ref, None)
+            return True
+        if flush:
+            return False  # it was dead already: as if its Down had come and been dropped
+        return True
+    if flush and process.mailbox is not None:
+        for message in process.mailbox:
+            if type(message) is Down and message.ref is ref:
+                process.mailbox.remove(message)
+                process.uncounted -= 1
+                break
+    return False
+
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "Body",
+    "Process",
+    "demonitor",
+    "here",
+    "join",
+    "link",
+    "monitor",
+    "run",
+    "unlink",
+]

@@ -1,0 +1,213 @@
+"""A node's table of processes: who lives here, under which name, and where their tasks run.
+
+There is one table per node, and nothing in it is global, so that several nodes can live in one program.
+Source: erts process table and registry; rules P47, R1-R4.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import trio
+
+from ..errors import Misuse, NotAProcess
+from .exits import Crash
+from .ids import Pid, Ref
+from .process import DEFAULT_LIMIT, Body, Process, here, join, run
+from .timers import Timers
+from .world import World
+
+Destination = Pid | str
+
+logger = logging.getLogger("banyan")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CrashReport:
+    """What is known of a process that ended in disorder; texts are already redacted by the process."""
+
+    at: float
+    pid: Pid
+    label: str
+    names: tuple[str, ...]
+    reason: object
+    last_message: str
+    context: str
+
+    def __str__(self) -> str:
+        name = f" {', '.join(self.names)}" if self.names else ""
+        where = f", {self.context}" if self.context else ""
+        last = f"; last message: {self.last_message}" if self.last_message else ""
+        return f"{self.pid}{name} ({self.label}{where}) ended: {self.reason!r}{last}"
+
+
+@final
+class ProcessTable:
+    """All processes of one node; `node` is its name and `creation` its incarnation."""
+
+    def __init__(self, node: str, world: World, *, creation: int = 1) -> None:
+        self.node = node
+        self.creation = creation
+        self.world = world
+        self.timers = Timers(world.now)
+        self.nursery: trio.Nursery | None = None
+        self.processes: dict[int, Process] = {}
+        self.names: dict[str, Process] = {}
+        # Called with each crash report; the node adds its log here, `observe` its list of crashes.
+        self.crash_listeners: list[Callable[[CrashReport], None]] = []
+        # A probe for the simulation and for traces: (what, process, detail). None costs one test.
+        self.trace: Callable[[str, Process, object], None] | None = None
+        # Services of the node that behaviours find here, by name: "journal" is its durable writer.
+        self.services: dict[str, object] = {}
+        self._last_number = 0
+        self._last_ref = 0
+
+    def __repr__(self) -> str:
+        return f"<ProcessTable {self.node} {len(self.processes)} processes>"
+
+    # -- births and deaths ---------------------------------------------------------------------------
+
+    def spawn(
+        self,
+        body: Body,
+        label: str,
+        *,
+        nursery: trio.Nursery | None = None,
+        parent: Process | None = None,
+        linked: bool = False,
+        trap_exit: bool = False,
+        scoped: bool = True,
+        limit: int = DEFAULT_LIMIT,
+    ) -> Process:
+        """Start a process that runs `body`; it takes its first step after the caller's next checkpoint.
+
+        Args:
+            body: called with the process; what it returns is the exit reason.
+            label: what kind of process it is, for people.
+            nursery: where its task lives; the node's own by default.
+            parent: who starts it; with `linked` the two are linked before it runs (P31).
+            trap_exit: whether it traps exits from birth.
+            scoped: whether it needs a cancel scope: True unless it waits in the runtime's own trap only.
+            limit: bound of its mailbox, in messages.
+        """
+        room = nursery if nursery is not None else self.nursery
+        if room is None:
+            raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
+        self._last_number += 1
+        pid = Pid(self.node, self.creation, self._last_number)
+        process = Process(
+            self,
+            pid,
+            label,
+            parent=parent.pid if parent is not None else None,
+            limit=limit,
+            trap_exit=trap_exit,
+            scoped=scoped,
+        )
+        room.start_soon(run, process, body, name=label)
+        pid._process = process
+        self.processes[pid.number] = process
+        if linked and parent is not None:
+            join(parent, process)
+        if self.trace is not None:
+            self.trace("spawn", process, label)
+        return process
+
+    def forget(self, process: Process) -> None:
+        """Remove a process that has ended from the table and free its names: O(its names)."""
+        self.processes.pop(process.pid.number, None)
+        for name in process.names or ():
+            self.names.pop(name, None)
+
+    def crashed(self, process: Process, reason: object) -> None:
+        """Report the disorderly end of a process once, to the log and to every listener."""
+        behaviour = process.behaviour
+        last = redacted(behaviour, content_of(process.current))
+        context = getattr(behaviour, "crash_context", None)
+        report = CrashReport(
+            at=self.world.wall(),
+            pid=process.pid,
+            label=process.label,
+            names=tuple(process.names or ()),
+            reason=reason,
+            last_message=last,
+            context=context() if context is not None else "",
+        )
+        error = reason.error if type(reason) is Crash else None
+        logger.warning("%s", report, exc_info=error)
+        for listener in self.crash_listeners:
+            listener(report)
+
+    # -- names and destinations ----------------------------------------------------------------------
+
+    def find(self, destination: object) -> Process | None:
+        """The living process behind a pid or a registered name, or None. Raises Misuse for anything else."""
+        if type(destination) is Pid:
+            return destination._process
+        if type(destination) is str:
+            return self.names.get(destination)
+        raise Misuse(f"a destination is a Pid or a registered name, got {destination!r}")
+
+    def register(self, name: str, process: Process) -> None:
+        """Give a living process its local name (rule R1); raises Misuse if either is taken or it is dead."""
+        if type(name) is not str or not name:
+            raise Misuse(f"a name is a non-empty string, got {name!r}")
+        holder = self.names.get(name)
+        if holder is not None:
+            raise Misuse(f"the name {name!r} belongs to {holder.pid}: unregister it first, or choose another")
+        if process.pid._process is not process:
+            raise Misuse(f"cannot name {process.pid} {name!r}: it is dead")
+        if process.names:
+            raise Misuse(f"{process.pid} has the name {process.names[0]!r} already; a process has one")
+        process.names = [name]
+        self.names[name] = process
+
+    def unregister(self, name: str) -> None:
+        """Free a name; raises Misuse if nobody has it (R2)."""
+        process = self.names.pop(name, None)
+        if process is None:
+            raise Misuse(f"nobody has the name {name!r}")
+        process.names = None
+
+    def new_ref(self) -> Ref:
+        self._last_ref += 1
+        return Ref(self._last_ref)
+
+
+def current_table() -> ProcessTable:
+    """The node of the running code: of its process, or of the `async with Node(...)` around host code."""
+    found = here.get(None)
+    if found is None:
+        raise NotAProcess(
+            "this needs a node: call it from a process, or from inside `async with Node(...)`"
+        )
+    return found.table if isinstance(found, Process) else found
+
+
+def current_process() -> Process:
+    """The process whose code is running; raises NotAProcess in host code."""
+    found = here.get(None)
+    if type(found) is not Process:
+        raise NotAProcess("this acts for the calling process, but no process is running: spawn one for it")
+    return found
+
+
+def redacted(behaviour: object, value: object) -> str:
+    """A value as text, shown as the process itself allows it to be shown (rule N29)."""
+    if value is None:
+        return ""
+    formatter = getattr(behaviour, "format_status", None)
+    try:
+        text = repr(formatter(value) if formatter is not None else value)
+    except Exception as error:  # a formatter of the application: a report must not fail because of it
+        return f"<unprintable: {type(error).__name__}>"
+    return text if len(text) <= 1000 else text[:997] + "..."
+
+
+def content_of(message: object) -> object:
+    """What a request asks, or the message itself."""
+    return getattr(message, "request", message)

@@ -1,0 +1,354 @@
+"""The supervisor's shell: it owns a nursery, performs what the pure machine decides, and survives its children.
+
+    class Room(Supervisor):
+        strategy, intensity, period = "rest_for_one", 3, 5.0
+
+        def init(self):
+            return [child("wallets", Wallets), child("tables", Tables)]
+
+**Nursery means lifetime.** The children are tasks in this supervisor's nursery, so none can outlive it
+and a replacement never meets its predecessor's children (stronger than OTP, rule S39). No exception of a
+child reaches the nursery: it becomes an exit signal to this process (rule S66).
+
+A supervisor ends in order when its parent says so (S41) or when it gives up (S24): children are stopped
+one by one, last started first. If it is killed, its children get the link's signal and the nursery waits
+for them, each at most its own shutdown time and none over 5 seconds; what is left is cancelled (S38).
+
+Source: OTP `supervisor.erl`; the decisions are in `strategy`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, ClassVar
+
+import trio
+
+from runtime.behaviours.gen import IGNORE, Ack, Behaviour, StartError, launch
+from runtime.behaviours.sys import serve_system
+from runtime.errors import BanyanError
+from runtime.kernel.api import call
+from runtime.kernel.exits import KILL, KILLED, NORMAL, SHUTDOWN, ProcessExit
+from runtime.kernel.ids import Pid
+from runtime.kernel.parking import park
+from runtime.kernel.process import Process, unlink
+from runtime.kernel.requests import Asker, Caller, ExitWatch, SystemCaller
+from runtime.kernel.signals import Exit
+from runtime.kernel.table import Destination
+
+from . import strategy as machines
+from .specs import AutoShutdown, ChildSpec, Flags, Shutdown, Strategy, check_children, check_flags, check_spec
+
+logger = logging.getLogger("banyan")
+
+# The longest that a killed supervisor waits for what its children do in their last words.
+ORPHAN_PATIENCE = 5.0
+
+
+class Supervisor(Behaviour):
+    """The base of a supervisor: say in `init` which children it has, in class attributes how it treats them."""
+
+    strategy: ClassVar[Strategy] = "one_for_one"
+    intensity: ClassVar[int] = 1
+    period: ClassVar[float] = 5.0
+    auto_shutdown: ClassVar[AutoShutdown] = "never"
+
+    trap_exit = True
+    child_type = "supervisor"
+    # It waits in the runtime's own trap only, so that a kill can be answered by waiting for the children.
+    _scoped = False
+
+    def init(self, *args: Any) -> Any:
+        """Runs first, with the arguments of the start. Returns the list of children, or IGNORE."""
+        return []
+
+    def flags(self) -> Flags:
+        """How children are treated; taken once, after `init`, which may set the attributes on the instance."""
+        return Flags(self.strategy, self.intensity, self.period, self.auto_shutdown)
+
+    def state(self) -> object:
+        """The children as they stand, in start order."""
+        return {str(c.key): c.state for c in self._machine.children.values()}
+
+    # -- the process ---------------------------------------------------------------------------------
+
+    def _make(self, children: Any) -> machines.Machine:
+        flags = check_flags(self.flags())
+        return machines.StaticMachine(flags, check_children(children, flags))
+
+    @classmethod
+    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+        supervisor = cls()
+        process.behaviour = supervisor
+        process.trap_exit = True
+        children = supervisor.init(*args)
+        if children is IGNORE:
+            ack.ignore()
+            return NORMAL
+        supervisor._process = process
+        supervisor._machine = supervisor._make(children)
+        supervisor._ack = ack
+        async with trio.open_nursery() as nursery:
+            supervisor._nursery = nursery
+            try:
+                return await supervisor._serve()
+            except ProcessExit as ended:
+                # Killed, or a bug of ours: children get the signal that a link would bring them.
+                await supervisor._abandon(ended.reason)
+                raise
+        raise AssertionError("unreachable")
+
+    _process: Process
+    _machine: machines.Machine
+    _nursery: trio.Nursery
+    _ack: Ack | None
+
+    async def _serve(self) -> object:
+        process = self._process
+        ending = await self._perform(machines.Boot())
+        while ending is None:
+            mailbox = process.mailbox
+            if process.exiting is not None:
+                raise ProcessExit(process.exiting)
+            if not mailbox:
+                task = process.task
+                assert task is not None
+                task.custom_sleep_data = process
+                await park()
+                continue
+            message = mailbox.popleft()
+            if process.uncounted or process.senders:
+                message = process.took(message)
+            ending = await self._take(process, message)
+        return ending.reason
+
+    async def _take(self, process: Process, message: object) -> machines.Finish | None:
+        if isinstance(message, Exit):
+            if message.source == process.parent:
+                return await self._perform(machines.Close(message.reason))
+            return await self._perform(machines.Exited(message.source, message.reason))
+        if isinstance(message, machines.Retry):
+            return await self._perform(message)
+        if isinstance(message, SystemCaller):
+            stop = await serve_system(process, self, message)
+            return await self._perform(machines.Close(stop.reason)) if stop is not None else None
+        if isinstance(message, (Caller, Asker)):
+            process.current = message
+            ending = await self._perform(machines.Ask(message, message.request))
+            process.current = None
+            return ending
+        logger.warning("supervisor %s got a message it does not know and dropped it: %r", process.pid, message)
+        return None
+
+    async def _perform(self, event: machines.Event) -> machines.Finish | None:
+        """Let the machine decide and do as it says; Finish when the supervisor is to end."""
+        clock = self._process.table.timers.clock
+        effects = self._machine.handle(event, clock())
+        while True:
+            outcome: object = None
+            blocked = False
+            for effect in effects:
+                match effect:
+                    case machines.Launch(spec):
+                        outcome, blocked = await self._launch(spec), True
+                    case machines.Halt(pid, spec):
+                        outcome, blocked = await self._halt(pid, spec.shutdown), True
+                    case machines.HaltAll(children):
+                        outcome, blocked = await self._halt_all(children), True
+                    case machines.Started():
+                        if self._ack is not None:
+                            self._ack.ok()
+                            self._ack = None
+                    case machines.TryAgain(key):
+                        self._process.post(machines.Retry(key))
+                    case machines.Answer(token, value):
+                        token.answer(value)  # type: ignore[attr-defined]  # the Caller given with Ask
+                    case machines.Report(what, key, reason):
+                        logger.info("supervisor %s: %s of %r: %r", self._process.label, what, key, reason)
+                    case machines.Finish():
+                        return effect
+            if not blocked:
+                return None
+            effects = self._machine.handle(machines.Done(outcome), clock())
+
+    async def _launch(self, spec: ChildSpec) -> object:
+        process = self._process
+        outcome = await launch(
+            spec.start,
+            spec.args,
+            table=process.table,
+            nursery=self._nursery,
+            parent=process,
+            linked=True,
+            name=spec.name,
+            label=spec.id if spec.type == "supervisor" else None,
+        )
+        if outcome is IGNORE:
+            return None
+        if isinstance(outcome, StartError):
+            return machines.Failed(outcome.reason)
+        assert isinstance(outcome, Process)
+        return outcome.pid
+
+    async def _halt(self, pid: Pid, shutdown: Shutdown) -> object:
+        """Stop one child and wait for its end (S31): its link is cut first, so that it cannot refuse (S34)."""
+        watch = self._begin_halt(pid, shutdown)
+        if not isinstance(watch, ExitWatch):
+            return watch
+        if shutdown != "brutal_kill" and shutdown != math.inf:
+            self._process.table.timers.watch(_Impatience(watch, pid), shutdown)
+        return await self._wait(watch)
+
+    def _begin_halt(self, pid: Pid, shutdown: Shutdown) -> ExitWatch | object:
+        """Ask a child to end. Returns a watch for its end, or its reason if it is dead already."""
+        process = self._process
+        unlink(process, pid)
+        target = pid._process
+        if target is None:
+            return self._queued_exit(pid)
+        watch = ExitWatch(None, process.task, target, pid)
+        if target.deferred is None:
+            target.deferred = {}
+        target.deferred[watch] = None
+        target.exit_signal(process.pid, KILL if shutdown == "brutal_kill" else SHUTDOWN)
+        return watch
+
+    def _queued_exit(self, pid: Pid) -> object:
+        """Take the Exit of a dead child out of the mailbox (S66); its reason, KILLED if it was never linked."""
+        mailbox = self._process.mailbox or ()
+        for index, message in enumerate(mailbox):
+            if isinstance(message, Exit) and message.source == pid:
+                del self._process.mailbox[index]  # type: ignore[union-attr]  # we are iterating over it
+                self._process.took(message)
+                return message.reason
+        return KILLED
+
+    async def _wait(self, watch: ExitWatch) -> object:
+        task = self._process.task
+        assert task is not None
+        while watch.callee.pid._process is not None:
+            task.custom_sleep_data = watch
+            await park()
+        return watch.callee.exiting
+
+    async def _halt_all(self, children: tuple[tuple[Pid, ChildSpec], ...]) -> list[object]:
+        """Stop several at once: all are signalled, then each is waited for within its own time (S42)."""
+        begun = [(self._begin_halt(pid, spec.shutdown), pid, spec) for pid, spec in children]
+        for watch, pid, spec in begun:
+            if isinstance(watch, ExitWatch) and spec.shutdown != "brutal_kill" and spec.shutdown != math.inf:
+                self._process.table.timers.watch(_Impatience(watch, pid), spec.shutdown)
+        return [await self._wait(watch) if isinstance(watch, ExitWatch) else watch for watch, _, _ in begun]
+
+    async def _abandon(self, reason: object) -> None:
+        """Die: tell the children, as links would, and wait for them; cancel what stays too long."""
+        process = self._process
+        patience = 0.0
+        for one in list(self._machine.children.values()):
+            target = one.pid._process if one.pid is not None else None
+            if target is None:
+                continue
+            shutdown = one.spec.shutdown
+            patience = max(patience, 0.0 if shutdown == "brutal_kill" else min(shutdown, ORPHAN_PATIENCE))
+            unlink(process, target.pid)
+            target.exit_signal(process.pid, reason, linked=True)
+        with trio.move_on_after(patience, shield=True):
+            while any(c.pid is not None and c.pid._process is not None for c in self._machine.children.values()):
+                for one in list(self._machine.children.values()):
+                    target = one.pid._process if one.pid is not None else None
+                    if target is not None:
+                        watch = ExitWatch(None, process.task, target, target.pid)
+                        if target.deferred is None:
+                            target.deferred = {}
+                        target.deferred[watch] = None
+                        await self._wait(watch)
+        self._nursery.cancel_scope.cancel()
+
+
+class _Impatience:
+    """The end of a child's shutdown time: kill it, if it is still there."""
+
+    __slots__ = ("due", "pid", "watch")
+
+    def __init__(self, watch: ExitWatch, pid: Pid) -> None:
+        self.watch = watch
+        self.pid = pid
+        self.due = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        return self.pid._process is not None
+
+    def expire(self) -> None:
+        target = self.pid._process
+        if target is not None:
+            target.exit_signal(self.pid, KILL)
+
+
+# -- what others ask a supervisor ----------------------------------------------------------------------
+
+
+class ChildRefused(BanyanError):
+    """A supervisor refused a request about a child.
+
+    `why` is one of already_started, already_present, bad_combination, start_failed, not_found, running,
+    restarting, not_offered; `detail` the pid or reason that goes with it.
+    """
+
+    def __init__(self, request: object, refusal: machines.Refusal) -> None:
+        detail = f" ({refusal.detail!r})" if refusal.detail is not None else ""
+        super().__init__(f"the supervisor refused {request!r}: {refusal.why}{detail}")
+        self.why = refusal.why
+        self.detail = refusal.detail
+
+
+async def _ask(supervisor: Destination, request: object, timeout: float) -> Any:
+    answer = await call(supervisor, request, timeout=timeout)
+    if isinstance(answer, machines.Refusal):
+        raise ChildRefused(request, answer)
+    return answer
+
+
+async def start_child(supervisor: Destination, spec: ChildSpec, *, timeout: float = math.inf) -> Pid | None:
+    """Start one more child, after all others (S43-S46); its pid, or None if it asked to be ignored.
+
+    Raises:
+        BadSpec: the spec cannot work.
+        ChildRefused: already_started, already_present, bad_combination, or start_failed; nothing is kept.
+    """
+    pid: Pid | None = await _ask(supervisor, machines.StartChild(check_spec(spec)), timeout)
+    return pid
+
+
+async def terminate_child(supervisor: Destination, which: str | Pid, *, timeout: float = math.inf) -> None:
+    """Stop a child, by id (under a dynamic supervisor by pid); its spec stays, unless it is temporary (S47)."""
+    await _ask(supervisor, machines.TerminateChild(which), timeout)
+
+
+async def restart_child(supervisor: Destination, child_id: str, *, timeout: float = math.inf) -> Pid | None:
+    """Start a child again that is down (S49). Raises ChildRefused: not_found, running, restarting, start_failed."""
+    pid: Pid | None = await _ask(supervisor, machines.RestartChild(child_id), timeout)
+    return pid
+
+
+async def delete_child(supervisor: Destination, child_id: str, *, timeout: float = math.inf) -> None:
+    """Forget the spec of a child that is down (S50). Raises ChildRefused: not_found, running, restarting."""
+    await _ask(supervisor, machines.DeleteChild(child_id), timeout)
+
+
+async def which_children(supervisor: Destination, *, timeout: float = 5.0) -> list[machines.ChildInfo]:
+    """All children, last started first (S51)."""
+    children: list[machines.ChildInfo] = await _ask(supervisor, machines.WhichChildren(), timeout)
+    return children
+
+
+async def count_children(supervisor: Destination, *, timeout: float = 5.0) -> machines.Counts:
+    """How many specs, living children, supervisors and workers (S52)."""
+    counts: machines.Counts = await _ask(supervisor, machines.CountChildren(), timeout)
+    return counts
+
+
+async def get_childspec(supervisor: Destination, which: str | Pid, *, timeout: float = 5.0) -> ChildSpec:
+    """The spec of a child (S53). Raises ChildRefused: not_found."""
+    spec: ChildSpec = await _ask(supervisor, machines.GetChildSpec(which), timeout)
+    return spec
