@@ -449,9 +449,10 @@ class Machine:
             workers=len(self.children) - supervisors,
         )
 
-    def _gauge(self) -> GaugeReading:
+    def gauge(self, now: float) -> GaugeReading:
+        """How it stands with the restarts at `now`, in seconds."""
         flags = self.flags
-        return GaugeReading(flags.strategy, self.intensity.used(self._now), flags.intensity, flags.period)
+        return GaugeReading(flags.strategy, self.intensity.used(now), flags.intensity, flags.period)
 
 
 @final
@@ -538,7 +539,7 @@ class StaticMachine(Machine):
                 child = self.children.get(key)
                 return child.spec if child is not None else Refusal("not_found")
             case Gauge():
-                return self._gauge()
+                return self.gauge(self._now)
             case _:
                 return Refusal("not_offered", request)
 
@@ -649,7 +650,7 @@ class DynamicMachine(Machine):
                 found = self._by_pid.get(pid) if isinstance(pid, Pid) else None
                 return found.spec if found is not None else Refusal("not_found")
             case Gauge():
-                return self._gauge()
+                return self.gauge(self._now)
             case _:
                 return Refusal("not_offered", request)
 

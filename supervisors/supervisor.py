@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import trio
 
-from runtime.behaviours.gen import IGNORE, Ack, Behaviour, StartError, launch
+from runtime.behaviours.gen import IGNORE, Ack, Behaviour, ChildView, StartError, SupervisorView, launch
 from runtime.behaviours.sys import serve_system
 from runtime.errors import BanyanError
 from runtime.kernel.api import call
@@ -70,6 +70,14 @@ class Supervisor(Behaviour):
     def state(self) -> object:
         """The children as they stand, in start order."""
         return {str(c.key): c.state for c in self._machine.children.values()}
+
+    def overview(self) -> SupervisorView | None:
+        machine = self._machine
+        gauge = machine.gauge(self._process.table.timers.clock())
+        children = tuple(
+            ChildView(c.spec.id, c.pid, c.state, c.spec.type) for c in machine.children.values()
+        )
+        return SupervisorView(gauge.strategy, gauge.used, gauge.intensity, gauge.period, children)
 
     # -- the process ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import trio
 
@@ -139,6 +139,29 @@ class _Ignored:
         self.ack._tell(IGNORE)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """One child of a supervisor, as a person sees it: state is up, down or restarting."""
+
+    id: str
+    pid: Pid | None
+    state: str
+    type: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SupervisorView:
+    """A supervisor as a person sees it: restarts `used` within `period` seconds, of `intensity` allowed."""
+
+    strategy: str
+    used: int
+    intensity: int
+    period: float
+    children: tuple[ChildView, ...]
+
+
 class Behaviour:
     """The base of all behaviours: a class whose instances are the state of one process.
 
@@ -159,6 +182,10 @@ class Behaviour:
     async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
         """The life of one process: run `init`, tell `ack`, serve; returns the exit reason."""
         raise NotImplementedError
+
+    def overview(self) -> SupervisorView | None:
+        """The children, of a behaviour that has any. Reads memory only: it works while the process waits."""
+        return None
 
     def format_status(self, value: object) -> object:
         """Hide what must not be seen of a state or message in logs, crash reports and views (N29).
@@ -214,7 +241,7 @@ async def launch(
             limit=cls.mailbox_limit,
         )
     elif callable(start):
-        function: Callable[..., Awaitable[object]] = start
+        function = cast("Callable[..., Awaitable[object]]", start)
 
         async def plain(process: Process) -> object:
             ack.ok()

@@ -87,6 +87,14 @@ NO_REPLY = NoReply()
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """Refuse a request: `error` is raised at the caller; the server itself goes on unharmed."""
+
+    error: Exception
+
+
+@final
 class _Missing:
     __slots__ = ()
 
@@ -134,7 +142,7 @@ class CastEnvelope:
         self.request = request
 
 
-_DIRECTIVES = frozenset({Reply, NoReply, Stop, Continue})
+_DIRECTIVES = frozenset({Reply, NoReply, Raise, Stop, Continue})
 _CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
 
 
@@ -158,7 +166,7 @@ class GenServer(Behaviour):
         return None
 
     def handle_call(self, request: Any, caller: Caller) -> Any:
-        """Runs for each `call`. Returns the reply, or Reply, NO_REPLY, Continue, Stop."""
+        """Runs for each `call`. Returns the reply, or Reply, NO_REPLY, Raise, Continue, Stop."""
         raise NotImplementedError(
             f"{type(self).__qualname__} was called with {request!r} but has no handle_call"
         )
@@ -343,6 +351,9 @@ class GenServer(Behaviour):
         if isinstance(answer, Reply):
             caller.answer(answer.value)
             return NoReply(answer.timeout, answer.then)
+        if isinstance(answer, Raise):
+            caller.refuse(answer.error)
+            return None
         if isinstance(answer, Stop) and answer.reply is not _MISSING:
             # Kept where a crash of terminate would not lose it: the caller gets this reply in any case.
             replies.append((caller, answer.reply))

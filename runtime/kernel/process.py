@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from .exits import KILL, KILLED, NOPROC, NORMAL, Crash, ProcessExit, is_orderly
+from .exits import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, ProcessExit, is_orderly
 from .ids import Pid, Ref
 from .parking import NOTHING, wake
 from .signals import UNCOUNTED, Down, Exit, Uncounted
@@ -254,7 +254,7 @@ async def run(process: Process, body: Body) -> None:
     """The outermost frame of every process: no exception of `body` goes further than this.
 
     What belongs to the host passes: KeyboardInterrupt, SystemExit, TrioInternalError and a Cancelled
-    that came from outside (the process then ends with KILLED, and Trio goes on unwinding).
+    that came from outside (the process then ends with SHUTDOWN, and Trio goes on unwinding).
     """
     process.task = trio.lowlevel.current_task()
     here.set(process)
@@ -293,10 +293,11 @@ def _reason_of(error: BaseException) -> tuple[object, BaseException | None]:
         ours, passing = error.split(lambda e: isinstance(e, Exception) and not _is_internal(e))
         if ours is not None:
             return Crash(error if passing is None else ours), passing
-        return KILLED, error
+        return SHUTDOWN, error
     if isinstance(error, Exception):
         return Crash(error), None
-    return KILLED, error
+    # The host cancels (SHUTDOWN, no crash report), or ends the program.
+    return SHUTDOWN if isinstance(error, trio.Cancelled) else KILLED, error
 
 
 def _is_internal(error: BaseException) -> bool:

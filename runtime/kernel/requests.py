@@ -75,6 +75,13 @@ class Caller:
             )
             wake(task, self)
 
+    def refuse(self, error: Exception) -> None:
+        """Raise `error` at the caller, if it still waits: the request was refused, the callee lives."""
+        task = self.task
+        if task is not None and task.custom_sleep_data is self:
+            self.error = error
+            wake(task, self)
+
     def expire(self) -> None:
         """The timer's say: the deadline has passed."""
         task = self.task
@@ -134,6 +141,9 @@ class Asker(Caller):
         owner, self.owner = self.owner, None
         if owner is not None and owner.alive:
             owner.post(Answer(self.label, None, reason, failed=True))
+
+    def refuse(self, error: Exception) -> None:
+        self.fail(error)
 
     def expire(self) -> None:
         self.fail("timeout")

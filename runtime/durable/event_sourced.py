@@ -1,0 +1,338 @@
+"""A durable process: commands are decided, their events journalled, and only then does anybody hear of it.
+
+    class Wallet(EventSourced[Chips, WalletEvent]):
+        def initial(self, key): return Chips(0)
+
+        def handle(self, state, command):          # decides; changes nothing
+            match command:
+                case Withdraw(amount) if amount > state.count: return Refuse("not enough chips")
+                case Withdraw(amount): return Withdrawn(amount), state.count - amount
+
+        def apply(self, state, event):             # pure; runs again on recovery
+            match event:
+                case Withdrawn(amount): return Chips(state.count - amount)
+
+Start it with its key, which is also its registered name: `child(key, Wallet, key, name=key)`.
+
+The way of a command: `handle` returns events and a reply, or a refusal; the events are folded into a new
+state by `apply`; one journal entry with the events, the reply and the command's number is committed; then
+the state is replaced, `committed` runs, and the reply leaves. A crash before the commit leaves nothing
+behind; a crash after it is answered by repeating the reply when the command is sent again.
+
+Durability: what was acknowledged survives kill -9 and power loss. Order: commands of one sender are
+handled in the order of sending. A command without a number (a plain `call`, `cast` or `send`) is at most
+once. Source: event sourcing as in Akka Persistence and Temporal; promises P1, P2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, ClassVar, Generic, TypeVar, final
+
+from ..behaviours.gen_server import GenServer, Raise
+from ..codec.cbor import decode, encode
+from ..errors import Misuse
+from ..kernel.api import call, send_after, send_request
+from ..kernel.exits import KILLED, exit_with
+from ..kernel.ids import Pid
+from ..kernel.process import Process
+from ..kernel.requests import Caller
+from ..kernel.signals import Answer
+from ..kernel.table import current_process
+from .commands import KEPT_REPLIES, AlreadyDone, Numbered, Query, Refuse, Refused
+from .deliveries import Delivery, Outbox
+from .journal import Journal
+from .record import Entry, Snapshot
+from .writer import SERVICE, WRITER, Append, Load
+
+S = TypeVar("S")
+E = TypeVar("E")
+
+# What `handle` may return: a refusal, or events (one, several or None) and the reply.
+Outcome = Refuse | tuple[Any, Any]
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sent:
+    """The label of a delivery's request."""
+
+    destination: str
+    number: int
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class _SendAgain:
+    """The pause after a failed delivery is over."""
+
+    destination: str
+
+
+@final
+class _Replies:
+    """What is kept of one sender: the highest number applied and its last replies."""
+
+    __slots__ = ("highest", "kept")
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.kept: deque[tuple[int, object]] = deque(maxlen=KEPT_REPLIES)
+
+    def add(self, number: int, reply: object) -> None:
+        self.highest = number
+        self.kept.append((number, reply))
+
+
+class EventSourced(GenServer, Generic[S, E]):
+    """The base of a durable process. Override `initial`, `handle` and `apply`."""
+
+    durability: ClassVar[str] = "durable"
+    # Raised when the meaning of the state or of its events changes.
+    schema: ClassVar[int] = 1
+    # How many entries at most lie between two snapshots, unless `snapshot_now` says otherwise.
+    snapshot_every: ClassVar[int] = 256
+
+    # -- what a subclass says ------------------------------------------------------------------------
+
+    def initial(self, key: str) -> S:
+        """The state of a process that has no history. Pure."""
+        raise NotImplementedError
+
+    def handle(self, state: S, command: Any) -> Outcome:
+        """Decide. Returns `Refuse(reason)`, or events (one, a list, or None) and the reply.
+
+        It may draw from `self.world.random`, because what it draws goes into an event; it has no other
+        side effect, and does not change `state`.
+        """
+        raise NotImplementedError
+
+    def apply(self, state: S, event: E) -> S:
+        """The state after an event. Pure: it runs again on each recovery."""
+        raise NotImplementedError
+
+    def query(self, state: S, request: Any) -> Any:
+        """Answer a `Query` from the committed state."""
+        return Refuse(f"{type(self).__qualname__} has no answer to {request!r}")
+
+    def pending(self, state: S) -> Iterable[Delivery]:
+        """What this process owes to others, as its state says. Pure. Cheap: asked after every commit."""
+        return ()
+
+    def committed(self, state: S, events: tuple[E, ...]) -> None:
+        """Runs after each commit, before the reply leaves: for timers and news to others. Must not wait."""
+
+    def recovered(self, state: S) -> None:
+        """Runs once, after recovery, before the first command. Must not wait."""
+
+    def snapshot_now(self, state: S, since: int) -> bool:
+        """Whether to keep a snapshot now, `since` entries after the last one."""
+        return since >= self.snapshot_every
+
+    # -- the process ---------------------------------------------------------------------------------
+
+    key: str
+    sequence: int
+    _state: S
+
+    async def init(self, key: str, *args: Any) -> None:
+        """Recover: the newest snapshot, then each entry after it."""
+        process = current_process()
+        journal = process.table.services.get(SERVICE)
+        if journal is None:
+            raise Misuse(
+                f"{type(self).__qualname__} is durable, but node {process.table.node!r} has no data directory: "
+                "give Node(data=...) one, or data=':memory:' for a test"
+            )
+        self.key = key
+        self.world = process.table.world
+        self.setup(*args)
+        self._journal_epoch = _epoch(journal)
+        self._own: Process = process
+        self._outbox = Outbox()
+        self._replies: dict[str, _Replies] = {}
+        self._state = self.initial(key)
+        self.sequence = self._snapshot_at = 0
+        snapshot, entries = await call(WRITER, Load(key), timeout=30.0)
+        if snapshot is not None:
+            self._restore(snapshot)
+        for entry in entries:
+            self._replay(entry)
+        self.recovered(self._state)
+        self._send_due()
+
+    def setup(self, *args: Any) -> None:
+        """Runs first, with the arguments of the start after the key. Must not wait."""
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        state, replies = decode(snapshot.payload)  # type: ignore[misc]  # the pair that _take_snapshot wrote
+        self._state = state
+        for sender, highest, kept in replies:
+            of_sender = self._replies[sender] = _Replies()
+            of_sender.kept.extend(kept)
+            of_sender.highest = highest
+        self.sequence = self._snapshot_at = snapshot.sequence
+
+    def _replay(self, entry: Entry) -> None:
+        events, reply = decode(entry.payload)  # type: ignore[misc]  # the pair that _commit wrote
+        for event in events:
+            self._state = self.apply(self._state, event)
+        self.sequence = entry.sequence
+        if entry.sender:
+            self._replies.setdefault(entry.sender, _Replies()).add(entry.number, reply)
+
+    async def handle_call(self, request: Any, caller: Caller) -> Any:
+        if isinstance(request, Numbered):
+            sender, number, command = request.sender, request.number, request.command
+            done = self._replies.get(sender)
+            if done is not None and number <= done.highest:
+                for kept, reply in done.kept:
+                    if kept == number:
+                        return reply
+                return AlreadyDone(sender, number)
+        else:
+            sender, number, command = "", 0, request
+        if isinstance(command, Query):
+            answer = self.query(self._state, command)
+            return Raise(Refused(answer.reason)) if isinstance(answer, Refuse) else answer
+        outcome = self.handle(self._state, command)
+        if isinstance(outcome, Refuse):
+            return Raise(Refused(outcome.reason))
+        return await self._commit(outcome, sender, number)
+
+    async def handle_cast(self, request: Any) -> None:
+        await self._do(request)
+
+    async def handle_info(self, message: Any) -> None:
+        match message:
+            case Answer(label=_Sent(destination, number)):
+                await self._answered(message, destination, number)
+            case _SendAgain(destination):
+                self._outbox.again(destination)
+                self._send_due()
+            case _ if hasattr(type(message), "__message__"):
+                await self._do(message)
+            case _:
+                self.unexpected(self._state, message)
+
+    def unexpected(self, state: S, message: object) -> None:
+        """Runs for a message that is no command: an Exit, a Down. Must not wait."""
+        super().handle_info(message)
+
+    async def _do(self, command: object) -> bool:
+        """Handle a command that nobody waits for; whether it was accepted."""
+        outcome = self.handle(self._state, command)
+        if isinstance(outcome, Refuse):
+            return False
+        await self._commit(outcome, "", 0)
+        return True
+
+    async def _commit(self, outcome: tuple[Any, Any], sender: str, number: int) -> object:
+        """Journal the events and the reply, then make them true; returns the reply."""
+        happened, reply = outcome
+        events: tuple[E, ...]
+        if happened is None:
+            events = ()
+        elif isinstance(happened, (list, tuple)):
+            events = tuple(happened)
+        else:
+            events = (happened,)
+        if not events:
+            return reply
+        state = self._state
+        for event in events:
+            state = self.apply(state, event)
+        world = self.world
+        if world.buggify("event_sourced.accepted"):
+            exit_with(KILLED)
+        sequence = self.sequence + 1
+        entry = Entry(
+            key=self.key,
+            sequence=sequence,
+            epoch=self._journal_epoch,
+            schema=self.schema,
+            sender=sender,
+            number=number,
+            wall=world.wall(),
+            feed=0,
+            payload=encode((events, reply)),
+        )
+        await call(WRITER, Append(entry), timeout=60.0)
+        if world.buggify("event_sourced.committed"):
+            exit_with(KILLED)
+        self._state, self.sequence = state, sequence
+        if sender:
+            self._replies.setdefault(sender, _Replies()).add(number, reply)
+        self.committed(state, events)
+        self._send_due()
+        if self.snapshot_now(state, sequence - self._snapshot_at):
+            await self._take_snapshot()
+        return reply
+
+    async def _take_snapshot(self) -> None:
+        replies = [(sender, kept.highest, tuple(kept.kept)) for sender, kept in self._replies.items()]
+        snapshot = Snapshot(
+            key=self.key,
+            sequence=self.sequence,
+            epoch=self._journal_epoch,
+            schema=self.schema,
+            wall=self.world.wall(),
+            payload=encode((self._state, tuple(replies))),
+        )
+        self._snapshot_at = self.sequence
+        # Nobody waits for a snapshot: if it is lost, recovery reads more entries.
+        send_request(WRITER, Append(None, snapshot), "snapshot")
+
+    # -- deliveries ----------------------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        for delivery in self._outbox.due(self.pending(self._state)):
+            send_request(
+                delivery.destination,
+                Numbered(self.key, delivery.number, delivery.command),  # type: ignore[arg-type]  # any command
+                _Sent(delivery.destination, delivery.number),
+                timeout=5.0,
+            )
+
+    async def _answered(self, answer: Answer, destination: str, number: int) -> None:
+        refusal = answer.reason if isinstance(answer.reason, Refused) else None
+        if answer.failed and refusal is None:
+            self._pause(destination, number)
+            return
+        delivery = self._outbox.head(destination, number)
+        if delivery is None:
+            return
+        if refusal is None:
+            own = delivery.settled
+        elif delivery.refused is not None:
+            own = dataclasses.replace(delivery.refused, reason=refusal.reason)  # type: ignore[type-var]  # a record
+        else:
+            self._pause(destination, number)
+            return
+        self._outbox.arrived(destination)
+        await self._do(own)
+        self._send_due()
+
+    def _pause(self, destination: str, number: int) -> None:
+        seconds = self._outbox.failed(destination, number)
+        if seconds is not None:
+            send_after(seconds, self._pid, _SendAgain(destination))
+
+    @property
+    def _pid(self) -> Pid:
+        return self._own.pid
+
+    # -- what others see -----------------------------------------------------------------------------
+
+    def state(self) -> object:
+        return self.format_status(self._state)
+
+    def crash_context(self) -> str:
+        """Where in its journal the process was: a part of the crash report."""
+        return f"{self.key} seq {self.sequence}"
+
+
+def _epoch(journal: object) -> int:
+    return journal.epoch if isinstance(journal, Journal) else 0  # type: ignore[redundant-expr]  # services are objects

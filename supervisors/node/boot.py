@@ -1,0 +1,138 @@
+"""The composition root: the real World, and which backend stands behind each port.
+
+The only place that knows everything; a simulation passes its own World to `Node` and nothing here runs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar, final
+
+import trio
+
+from runtime.backends.coordination import LocalCoordination
+from runtime.backends.lmdb import LmdbJournal
+from runtime.backends.memory import MemoryJournal
+from runtime.durable.journal import Journal
+from runtime.errors import Misuse
+from runtime.kernel.world import Coordination, Listener, Transport
+
+T = TypeVar("T")
+
+IN_MEMORY = ":memory:"
+
+
+@final
+class _SocketListener:
+    """Sockets that listen; see `Listener`."""
+
+    def __init__(self, address: str, listeners: list[trio.SocketListener]) -> None:
+        self.address = address
+        self._listeners = listeners
+
+    async def connections(self) -> AsyncIterator[trio.abc.Stream]:
+        (listener,) = self._listeners
+        while True:
+            yield await listener.accept()
+
+    async def aclose(self) -> None:
+        for listener in self._listeners:
+            await listener.aclose()
+
+
+@final
+class SocketTransport:
+    """Byte streams over TCP (`host:port`) and unix sockets (`unix:PATH`, mode 0600)."""
+
+    @asynccontextmanager
+    async def listen(self, address: str) -> AsyncIterator[Listener]:
+        """Open a listener; a stale unix socket of a dead node is replaced."""
+        if address.startswith("unix:"):
+            path = Path(address.removeprefix("unix:"))
+            listener = await _listen_unix(path)
+            door = _SocketListener(address, [listener])
+            try:
+                yield door
+            finally:
+                with trio.CancelScope(shield=True):
+                    await door.aclose()
+                path.unlink(missing_ok=True)
+            return
+        host, port = _split(address)
+        (listener, *others) = await trio.open_tcp_listeners(port, host=host)
+        for other in others:
+            await other.aclose()
+        bound = listener.socket.getsockname()
+        door = _SocketListener(f"{bound[0]}:{bound[1]}", [listener])
+        try:
+            yield door
+        finally:
+            with trio.CancelScope(shield=True):
+                await door.aclose()
+
+    async def connect(self, address: str) -> trio.abc.Stream:
+        """Connect; raises OSError as the system gives it."""
+        if address.startswith("unix:"):
+            return await trio.open_unix_socket(address.removeprefix("unix:"))
+        host, port = _split(address)
+        return await trio.open_tcp_stream(host, port)
+
+
+async def _listen_unix(path: Path) -> trio.SocketListener:
+    path.unlink(missing_ok=True)
+    sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    # The mask makes the socket 0600 from its first instant; a chmod after the bind would leave a gap.
+    mask = os.umask(0o177)
+    try:
+        await sock.bind(str(path))
+    finally:
+        os.umask(mask)
+    sock.listen(64)
+    return trio.SocketListener(sock)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise Misuse(f"wanted an address like 127.0.0.1:4000 or unix:/path, got {address!r}")
+    return host.strip("[]"), int(port)
+
+
+@final
+class RealWorld:
+    """Trio's clock, the system's wall clock, the system's randomness, LMDB, sockets."""
+
+    def __init__(self) -> None:
+        # Decks are shuffled with it, so it must not be guessable.
+        self.random: random.Random = random.SystemRandom()
+        self.transport: Transport = SocketTransport()
+        self.coordination: Coordination = LocalCoordination()
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    def wall(self) -> float:
+        return time.time()
+
+    def open_store(self, path: str, node: str) -> Journal:
+        """The LMDB journal under `path`, or with ":memory:" one that dies with the process."""
+        if path == IN_MEMORY:
+            return MemoryJournal()
+        return LmdbJournal.open(path, node=node, wall=self.wall)
+
+    async def run_blocking(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work)
+
+    def exit(self, code: int) -> None:
+        os._exit(code)
+
+    def buggify(self, name: str, probability: float = 0.05) -> bool:
+        return False
+
+    def sometimes(self, name: str) -> None:
+        return None

@@ -1,0 +1,241 @@
+"""A node: the root of a supervision tree, with its table of processes, its timers and its store.
+
+    async with Node("room-1", data="./room") as node:
+        await node.start(CardRoom)
+        print(node.tree())
+
+An embedded node touches no signal, no logging set-up and no socket. When the block ends, all processes
+are stopped in order, last started first. Source: OTP `init`, `application`; rules X5, X11, X12.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import trio
+
+from runtime.behaviours import sys
+from runtime.behaviours.gen import StartError, StartFailed, launch
+from runtime.durable.journal import Journal
+from runtime.durable.writer import SERVICE, WRITER, JournalWriter
+from runtime.errors import BanyanError, CallFailed, Misuse
+from runtime.kernel.exits import SHUTDOWN
+from runtime.kernel.ids import Pid
+from runtime.kernel.process import Process, here
+from runtime.kernel.requests import ExitWatch
+from runtime.kernel.table import ProcessTable
+from runtime.kernel.world import World
+from runtime.observe.queries import TreeNode, tree
+
+from ..specs import Restart, child
+from ..supervisor import Supervisor, start_child
+
+
+class NodeStopped(BanyanError):
+    """The node's root supervisor ended by itself, because an application could not be kept alive.
+
+    `reason` is its exit reason. The crash reports in the log say what came before.
+    """
+
+    def __init__(self, name: str, reason: object) -> None:
+        super().__init__(
+            f"node {name!r} stopped ({reason!r}): an application ended or used up its restarts; "
+            "its crash reports say why"
+        )
+        self.reason = reason
+
+
+@final
+class Root(Supervisor):
+    """The node's own supervisor: first what the node needs, then the applications, in order of start."""
+
+    strategy, intensity, period = "rest_for_one", 0, 5.0
+
+    def init(self, journal: Journal | None) -> Any:
+        return [child("system", System, journal)]
+
+
+@final
+class System(Supervisor):
+    """What the node itself is made of."""
+
+    strategy, intensity, period = "one_for_one", 3, 5.0
+
+    def init(self, journal: Journal | None) -> Any:
+        if journal is None:
+            return []
+        return [child("journal", JournalWriter, journal, name=WRITER, shutdown=math.inf)]
+
+
+@final
+class Node:
+    """One node in this program.
+
+    Args:
+        name: what it is called; also a part of its processes' identity.
+        data: the directory of its store, made if it is missing; ":memory:" for a store that dies with the
+            node; None: durable processes cannot be started.
+        world: where time, randomness, disk and network come from; the real ones by default.
+        stop_timeout: seconds that the applications may take to stop; then they are cancelled.
+
+    Raises, on entry: a StoreError if the store cannot be opened; see `runtime.durable.journal`.
+    """
+
+    def __init__(
+        self,
+        name: str = "node",
+        *,
+        data: str | Path | None = None,
+        world: World | None = None,
+        stop_timeout: float = 30.0,
+    ) -> None:
+        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise Misuse(f"a node's name is letters, digits, '-', '_' and '.', got {name!r}")
+        self.name = name
+        self.data = data
+        self.stop_timeout = stop_timeout
+        self._world = world
+        self._manager: AbstractAsyncContextManager[None] | None = None
+        self._ended: object = None
+        self.table: ProcessTable
+        self.journal: Journal | None = None
+        self.root: Pid
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}>"
+
+    @property
+    def world(self) -> World:
+        """Where this node's time, randomness, disk and network come from."""
+        if self._world is None:
+            from .boot import RealWorld
+
+            self._world = RealWorld()
+        return self._world
+
+    async def __aenter__(self) -> Self:
+        if self._manager is not None:
+            raise Misuse(f"node {self.name!r} was entered already: make a new Node for a new life")
+        self._manager = self._live()
+        await self._manager.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._manager is not None
+        return await self._manager.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        world = self.world
+        if self.data is not None:
+            self.journal = world.open_store(str(self.data), self.name)  # type: ignore[assignment]  # the seam knows no ports
+        journal = self.journal
+        try:
+            table = ProcessTable(self.name, world, creation=journal.epoch if journal is not None else 1)
+            self.table = table
+            if journal is not None:
+                table.services[SERVICE] = journal
+            outer = here.get(None)
+            here.set(table)
+            failure: Exception | None = None
+            try:
+                async with trio.open_nursery() as nursery:
+                    table.nursery = nursery
+                    nursery.start_soon(table.timers.run, name=f"{self.name} timers")
+                    try:
+                        async with self._rooted(nursery):
+                            yield
+                    except Exception as error:  # the host's own: it is raised again, not in a group
+                        failure = error
+                    finally:
+                        nursery.cancel_scope.cancel()
+            finally:
+                table.nursery = None
+                if outer is not None:
+                    here.set(outer)
+            if failure is not None:
+                raise failure
+        finally:
+            if journal is not None:
+                journal.close()
+
+    @asynccontextmanager
+    async def _rooted(self, nursery: trio.Nursery) -> AsyncIterator[None]:
+        outcome = await launch(Root, (self.journal,), table=self.table)
+        if isinstance(outcome, StartError):
+            raise StartFailed("the node's root supervisor", outcome.reason)
+        assert isinstance(outcome, Process)
+        self.root = outcome.pid
+        with trio.CancelScope() as body:
+            nursery.start_soon(self._watch_root, outcome, body, name=f"{self.name} watch")
+            try:
+                yield
+            finally:
+                if self.root._process is not None:
+                    with trio.move_on_after(self.stop_timeout, shield=True):
+                        await self._stop_root()
+        if self._ended is not None and body.cancelled_caught:
+            raise NodeStopped(self.name, self._ended)
+
+    async def _watch_root(self, root: Process, body: trio.CancelScope) -> None:
+        self._ended = await wait_for_end(root)
+        body.cancel()
+
+    async def _stop_root(self) -> None:
+        try:
+            await sys.stop(self.root, SHUTDOWN)
+        except CallFailed:
+            pass  # it ended by itself meanwhile
+
+    # -- what one does with a node -------------------------------------------------------------------
+
+    async def start(
+        self, application: Any, *args: Any, name: str | None = None, restart: Restart = "permanent"
+    ) -> Pid:
+        """Start an application's top process and wait until it is up.
+
+        Args:
+            application: a Supervisor's class (or any behaviour's), started with `args`.
+            name: its id in the tree; by default its class's name.
+            restart: permanent or transient: if it ends (in disorder), the node stops; temporary: it is
+                reported only (X4).
+
+        Raises:
+            ChildRefused: it did not start; `detail` is the reason.
+        """
+        label = name if name is not None else str(getattr(application, "__qualname__", application))
+        pid = await start_child(self.root, child(label, application, *args, restart=restart))
+        if pid is None:
+            raise StartFailed(label, "it asked to be ignored")
+        return pid
+
+    async def wait(self) -> object:
+        """Wait until the node's root ends by itself; returns its reason."""
+        process = self.root._process
+        return await wait_for_end(process) if process is not None else self._ended
+
+    def tree(self) -> TreeNode:
+        """The supervision tree as it is now; print it."""
+        return tree(self.table, self.root)
+
+
+async def wait_for_end(process: Process) -> object:
+    """Wait until a process has ended; returns its exit reason."""
+    from runtime.kernel.parking import park
+
+    if process.pid._process is None:
+        return process.exiting
+    task = trio.lowlevel.current_task()
+    watch = ExitWatch(None, task, process, process.pid)
+    if process.deferred is None:
+        process.deferred = {}
+    process.deferred[watch] = None
+    task.custom_sleep_data = watch
+    return await park()
