@@ -20,7 +20,8 @@ from .behaviours.gen_server import (
 )
 from .durable.commands import AlreadyDone, Numbered, Query, Refuse, Refused, Session
 from .durable.deliveries import Delivery
-from .durable.event_sourced import EventSourced
+from .durable.event_sourced import EventSourced, Past
+from .durable.journal import Journal, StoreError
 from .errors import (
     BanyanError,
     Busy,
@@ -35,6 +36,7 @@ from .errors import (
     NotAProcess,
 )
 from .kernel.api import (
+    ProcessInfo,
     ReceiveTimeout,
     call,
     cancel_timer,
@@ -43,6 +45,7 @@ from .kernel.api import (
     is_alive,
     link,
     monitor,
+    process_info,
     read_timer,
     receive,
     register,
@@ -61,6 +64,7 @@ from .kernel.api import (
     unlink,
     unregister,
     whereis,
+    world,
 )
 from .kernel.exits import (
     KILL,
@@ -110,13 +114,16 @@ __all__ = [
     "Exit",
     "GenServer",
     "InternalError",
+    "Journal",
     "MailboxFull",
     "Misuse",
     "NoProcess",
     "NoReply",
     "NotAProcess",
     "Numbered",
+    "Past",
     "Pid",
+    "ProcessInfo",
     "Query",
     "Raise",
     "ReceiveTimeout",
@@ -128,6 +135,7 @@ __all__ = [
     "Shutdown",
     "StartFailed",
     "Stop",
+    "StoreError",
     "Timeout",
     "call",
     "cancel_timer",
@@ -140,6 +148,7 @@ __all__ = [
     "link",
     "message",
     "monitor",
+    "process_info",
     "read_timer",
     "receive",
     "register",
@@ -161,4 +170,5 @@ __all__ = [
     "unlink",
     "unregister",
     "whereis",
+    "world",
 ]

@@ -11,7 +11,6 @@ Source: Raft client sessions (Ongaro's thesis, 6.3).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
@@ -97,20 +96,26 @@ class Session:
                 known, but a later command of this session will not apply it twice.
         """
         self.number += 1
-        numbered = Numbered(self.sender, self.number, command)
-        limit = self.patience if patience is None else patience
-        deadline = trio.current_time() + limit
+        try:
+            return await self._repeat(destination, Numbered(self.sender, self.number, command), patience)
+        except Refused:
+            self.number -= 1
+            raise
+
+    async def ask(self, destination: Destination, query: Query[R], *, patience: float | None = None) -> R:
+        """Send a query, which changes nothing and bears no number, until it is answered; errors as above."""
+        return await self._repeat(destination, query, patience)
+
+    async def _repeat(self, destination: Destination, request: Call[R], patience: float | None) -> R:
+        deadline = trio.current_time() + (self.patience if patience is None else patience)
         pause = 0.001
         while True:
             left = deadline - trio.current_time()
             try:
-                return await call(destination, numbered, timeout=max(0.001, min(5.0, left)))
-            except Refused:
-                self.number -= 1
-                raise
+                return await call(destination, request, timeout=max(0.001, min(5.0, left)))
             except (NoProcess, CalleeExited, Busy, CallTimeout, StoreFull):
                 left = deadline - trio.current_time()
-                if left <= 0 or math.isnan(left):
+                if left <= 0:
                     raise
                 await trio.sleep(min(pause, left))
                 pause = min(pause * 2, 0.1)

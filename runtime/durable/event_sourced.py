@@ -29,9 +29,9 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, ClassVar, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
-from ..behaviours.gen_server import GenServer, Raise
+from ..behaviours.gen_server import Continue, GenServer, Raise, Reply
 from ..codec.cbor import decode, encode
 from ..errors import Misuse
 from ..kernel.api import call, send_after, send_request
@@ -56,6 +56,17 @@ Outcome = Refuse | tuple[Any, Any]
 
 @final
 @dataclasses.dataclass(frozen=True, slots=True)
+class Past(Generic[S]):
+    """What a journal says of one process: its state, and the numbered commands that were applied, in order."""
+
+    key: str
+    state: S
+    sequence: int
+    commands: tuple[tuple[str, int], ...]
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Sent:
     """The label of a delivery's request."""
 
@@ -69,6 +80,9 @@ class _SendAgain:
     """The pause after a failed delivery is over."""
 
     destination: str
+
+
+_RECONCILE = Continue("reconcile")
 
 
 @final
@@ -94,6 +108,12 @@ class EventSourced(GenServer, Generic[S, E]):
     schema: ClassVar[int] = 1
     # How many entries at most lie between two snapshots, unless `snapshot_now` says otherwise.
     snapshot_every: ClassVar[int] = 256
+
+    _reconciles: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._reconciles = cls.reconcile is not EventSourced.reconcile
 
     # -- what a subclass says ------------------------------------------------------------------------
 
@@ -127,9 +147,34 @@ class EventSourced(GenServer, Generic[S, E]):
     def recovered(self, state: S) -> None:
         """Runs once, after recovery, before the first command. Must not wait."""
 
+    async def reconcile(self, state: S) -> None:
+        """Make the world as the state says: runs after recovery and after each commit; may wait.
+
+        The reply has left by then. What it raises ends the process, and so it is tried again.
+        """
+
     def snapshot_now(self, state: S, since: int) -> bool:
         """Whether to keep a snapshot now, `since` entries after the last one."""
         return since >= self.snapshot_every
+
+    @classmethod
+    def past(cls, journal: Journal, key: str) -> Past[S]:
+        """Read a process out of a journal without running it: its whole history, no snapshot.
+
+        Raises: StoreDamaged, StoreNewer.
+        """
+        one = cls()
+        state = one.initial(key)
+        sequence = 0
+        commands: list[tuple[str, int]] = []
+        for entry in journal.read(key):
+            events, _ = cast("tuple[tuple[E, ...], object]", decode(entry.payload))
+            for event in events:
+                state = one.apply(state, event)
+            sequence = entry.sequence
+            if entry.sender:
+                commands.append((entry.sender, entry.number))
+        return Past(key, state, sequence, tuple(commands))
 
     # -- the process ---------------------------------------------------------------------------------
 
@@ -137,7 +182,7 @@ class EventSourced(GenServer, Generic[S, E]):
     sequence: int
     _state: S
 
-    async def init(self, key: str, *args: Any) -> None:
+    async def init(self, key: str, *args: Any) -> Any:
         """Recover: the newest snapshot, then each entry after it."""
         process = current_process()
         journal = process.table.services.get(SERVICE)
@@ -162,12 +207,16 @@ class EventSourced(GenServer, Generic[S, E]):
             self._replay(entry)
         self.recovered(self._state)
         self._send_due()
+        return _RECONCILE if self._reconciles else None
+
+    async def handle_continue(self, term: Any) -> None:
+        await self.reconcile(self._state)
 
     def setup(self, *args: Any) -> None:
         """Runs first, with the arguments of the start after the key. Must not wait."""
 
     def _restore(self, snapshot: Snapshot) -> None:
-        state, replies = decode(snapshot.payload)  # type: ignore[misc]  # the pair that _take_snapshot wrote
+        state, replies = cast("tuple[S, tuple[Any, ...]]", decode(snapshot.payload))
         self._state = state
         for sender, highest, kept in replies:
             of_sender = self._replies[sender] = _Replies()
@@ -176,7 +225,7 @@ class EventSourced(GenServer, Generic[S, E]):
         self.sequence = self._snapshot_at = snapshot.sequence
 
     def _replay(self, entry: Entry) -> None:
-        events, reply = decode(entry.payload)  # type: ignore[misc]  # the pair that _commit wrote
+        events, reply = cast("tuple[tuple[E, ...], object]", decode(entry.payload))
         for event in events:
             self._state = self.apply(self._state, event)
         self.sequence = entry.sequence
@@ -200,15 +249,19 @@ class EventSourced(GenServer, Generic[S, E]):
         outcome = self.handle(self._state, command)
         if isinstance(outcome, Refuse):
             return Raise(Refused(outcome.reason))
-        return await self._commit(outcome, sender, number)
+        reply = await self._commit(outcome, sender, number)
+        return Reply(reply, then=_RECONCILE) if self._reconciles else reply
 
-    async def handle_cast(self, request: Any) -> None:
+    async def handle_cast(self, request: Any) -> Any:
         await self._do(request)
+        return _RECONCILE if self._reconciles else None
 
-    async def handle_info(self, message: Any) -> None:
+    async def handle_info(self, message: Any) -> Any:
         match message:
             case Answer(label=_Sent(destination, number)):
                 await self._answered(message, destination, number)
+            case Answer(label="snapshot"):
+                return None  # lost or kept: the entries are there in any case
             case _SendAgain(destination):
                 self._outbox.again(destination)
                 self._send_due()
@@ -216,6 +269,7 @@ class EventSourced(GenServer, Generic[S, E]):
                 await self._do(message)
             case _:
                 self.unexpected(self._state, message)
+        return _RECONCILE if self._reconciles else None
 
     def unexpected(self, state: S, message: object) -> None:
         """Runs for a message that is no command: an Exit, a Down. Must not wait."""
@@ -291,7 +345,7 @@ class EventSourced(GenServer, Generic[S, E]):
         for delivery in self._outbox.due(self.pending(self._state)):
             send_request(
                 delivery.destination,
-                Numbered(self.key, delivery.number, delivery.command),  # type: ignore[arg-type]  # any command
+                Numbered(self.key, delivery.number, cast("Any", delivery.command)),
                 _Sent(delivery.destination, delivery.number),
                 timeout=5.0,
             )
@@ -307,7 +361,7 @@ class EventSourced(GenServer, Generic[S, E]):
         if refusal is None:
             own = delivery.settled
         elif delivery.refused is not None:
-            own = dataclasses.replace(delivery.refused, reason=refusal.reason)  # type: ignore[type-var]  # a record
+            own = dataclasses.replace(cast("Any", delivery.refused), reason=refusal.reason)
         else:
             self._pause(destination, number)
             return

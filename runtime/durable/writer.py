@@ -143,7 +143,7 @@ class JournalWriter(Behaviour):
         group.clear()
         try:
             self.journal.commit(entries, snapshots)
-        except StoreFull as error:
+        except (StoreFull, SequenceConflict) as error:
             for caller in accepted:
                 caller.refuse(error)
             return

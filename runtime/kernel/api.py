@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from dataclasses import dataclass
+from typing import TypeVar, final, overload
 
 import trio
 
@@ -26,6 +27,7 @@ from .requests import Asker, Caller, Sender, brief, mailbox_full
 from .signals import Answer, Timeout, Uncounted
 from .table import Destination, current_process, current_table
 from .timers import Deadline, Timer, check_delay
+from .world import World
 
 R = TypeVar("R")
 M = TypeVar("M")
@@ -46,6 +48,11 @@ def trap_exit(on: bool) -> bool:
     process = current_process()
     before, process.trap_exit = process.trap_exit, on
     return before
+
+
+def world() -> World:
+    """The World of the calling node: its time, randomness, disk and network."""
+    return current_table().world
 
 
 # -- births -------------------------------------------------------------------------------------------
@@ -370,6 +377,50 @@ def is_alive(pid: Pid) -> bool:
     """Whether a process lives; False from the moment its exit has begun (P41)."""
     process = pid._process
     return process is not None and process.alive
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """What is known of a living process from outside.
+
+    Attributes:
+        names: its registered names.
+        label: what kind of process it is.
+        state: running, suspended or stopping.
+        queue: messages that wait in its mailbox.
+        handling: the type of the request in hand, or None; it was accepted and is not answered yet.
+        links, monitors, watchers: how many.
+    """
+
+    pid: Pid
+    names: tuple[str, ...]
+    label: str
+    state: str
+    queue: int
+    handling: str | None
+    links: int
+    monitors: int
+    watchers: int
+
+
+def process_info(destination: Destination) -> ProcessInfo | None:
+    """What is known of a process, read at once and without asking it; None if it is dead."""
+    process = destination._process if type(destination) is Pid else current_table().find(destination)
+    if process is None:
+        return None
+    request = getattr(process.current, "request", None)
+    return ProcessInfo(
+        pid=process.pid,
+        names=tuple(process.names or ()),
+        label=process.label,
+        state="stopping" if process.exiting is not None else "suspended" if process.suspended else "running",
+        queue=len(process.mailbox or ()),
+        handling=type(request).__qualname__ if request is not None else None,
+        links=len(process.links or ()),
+        monitors=len(process.monitors or ()),
+        watchers=len(process.watchers or ()),
+    )
 
 
 # -- names --------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ class ProcessTable:
         self.names: dict[str, Process] = {}
         # Called with each crash report; the node adds its log here, `observe` its list of crashes.
         self.crash_listeners: list[Callable[[CrashReport], None]] = []
-        # A probe for the simulation and for traces: (what, process, detail). None costs one test.
-        self.trace: Callable[[str, Process, object], None] | None = None
+        # A probe for the simulation: (what, process, detail). None costs one test.
+        self.trace = world.trace
         # Services of the node that behaviours find here, by name: "journal" is its durable writer.
         self.services: dict[str, object] = {}
         self._last_number = 0

@@ -73,5 +73,9 @@ class World(Protocol):
     def buggify(self, name: str, probability: float = 0.05) -> bool:
         """Whether a fault strikes at this named site now. Always False in production."""
 
+    @property
+    def trace(self) -> Callable[[str, object, object], None] | None:
+        """Told of (what, process, detail) for births and deaths; None in production."""
+
     def sometimes(self, name: str) -> None:
         """Note that a path was reached; a simulation in which it never is fails. No-op in production."""

@@ -134,5 +134,17 @@ class RealWorld:
     def buggify(self, name: str, probability: float = 0.05) -> bool:
         return False
 
+    @property
+    def trace(self) -> None:
+        return None
+
     def sometimes(self, name: str) -> None:
         return None
+
+
+def open_store(path: str | Path, *, read_only: bool = False) -> Journal:
+    """Open the journal under `path` while no node uses it: for checks and audits.
+
+    Raises: a StoreError; see `runtime.durable.journal`.
+    """
+    return LmdbJournal.open(str(path), wall=time.time, read_only=read_only)

@@ -1,0 +1,98 @@
+"""The audit: read a card room out of its journal, after its node has ended, and count every chip.
+
+It uses the whole history of each process, no snapshot and no cache, so it also checks those.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import final
+
+from runtime import Journal
+
+from .messages import TableState, Transfer, WalletState
+from .table import Table
+from .wallet import Wallet
+
+# (receiver, sender, number): what identifies a numbered command.
+CommandId = tuple[str, str, int]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the journal says.
+
+    Attributes:
+        granted: chips that the house gave to wallets, in hundredths.
+        held: chips in wallets, at tables, in hands and on their way.
+        commands: journalled numbered commands.
+        entries: journal entries of wallets and tables.
+        hands: hands that have ended.
+        lost: acknowledged commands that are not in the journal.
+        doubled: commands that were applied more than once.
+    """
+
+    granted: int
+    held: int
+    commands: int
+    entries: int
+    hands: int
+    lost: tuple[CommandId, ...] = field(repr=False)
+    doubled: tuple[CommandId, ...] = field(repr=False)
+
+
+def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
+    """Count the chips of a room and look for its commands.
+
+    Args:
+        journal: opened while no node uses it.
+        acknowledged: commands whose senders got a reply.
+
+    Raises:
+        StoreDamaged: a record is damaged.
+    """
+    wallets = [Wallet.past(journal, key) for key in journal.keys("wallet/")]
+    tables = [Table.past(journal, key) for key in journal.keys("table/")]
+    applied: Counter[CommandId] = Counter(
+        (past.key, sender, number) for past in [*wallets, *tables] for sender, number in past.commands
+    )
+    others: Counter[CommandId] = Counter()
+    for key in journal.keys():
+        if not key.startswith(("wallet/", "table/")):
+            others.update((key, entry.sender, entry.number) for entry in journal.read(key) if entry.sender)
+    held = sum(_in_wallet(past.key, past.state, applied) for past in wallets)
+    held += sum(_at_table(past.key, past.state, applied) for past in tables)
+    everything = applied + others
+    # A command that changed nothing (a join of a known player) leaves no entry, and so cannot be lost.
+    lost = tuple(one for one in acknowledged if one not in everything)
+    return Audit(
+        granted=sum(past.state.granted for past in wallets),
+        held=held,
+        commands=sum(applied.values()),
+        entries=sum(past.sequence for past in [*wallets, *tables]),
+        hands=sum(past.state.hands for past in tables),
+        lost=lost,
+        doubled=tuple(one for one, times in everything.items() if times > 1),
+    )
+
+
+def _in_wallet(key: str, state: WalletState, applied: Counter[CommandId]) -> int:
+    return state.balance + _under_way(key, state.open, applied)
+
+
+def _at_table(key: str, state: TableState, applied: Counter[CommandId]) -> int:
+    in_hand = sum(state.hand.stacks) if state.hand is not None else 0
+    seats = sum(seat.stack for seat in state.seats)
+    return seats + in_hand + _under_way(key, state.payouts, applied)
+
+
+def _under_way(key: str, transfers: Iterable[Transfer], applied: Counter[CommandId]) -> int:
+    """Chips of transfers that have left here and not arrived yet."""
+    return sum(
+        one.amount
+        for one in transfers
+        if (one.to, key, one.number) not in applied
+    )

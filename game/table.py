@@ -1,0 +1,377 @@
+"""A table: a durable process that deals hands, asks PokerKit about every action, and pays out.
+
+Its state is a value: who sits with what, the deal and the actions of the hand in play. PokerKit's mutable
+`Hand` is a cache beside it, keyed by the deal and the number of actions, and rebuilt whenever it does not
+fit. Snapshots are taken between hands only. What watchers see is made for each of them from the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from runtime import (
+    Delivery,
+    Down,
+    EventSourced,
+    MailboxFull,
+    Pid,
+    Ref,
+    Refuse,
+    call,
+    cancel_timer,
+    demonitor,
+    monitor,
+    self_pid,
+    send_after,
+    send_nowait,
+)
+
+from .hand import BadDeal, CheckOrCall, Deal, Fold, Hand, IllegalAction, deal_from, shuffle_deck
+from .messages import (
+    Act,
+    Acted,
+    CashOut,
+    ChipsTaken,
+    ClosePayout,
+    Credit,
+    HandDealt,
+    HandEnded,
+    Leave,
+    Leaving,
+    Left,
+    Look,
+    News,
+    NextHand,
+    PaidOut,
+    PayoutClosed,
+    PlayHand,
+    Progress,
+    Seat,
+    Seated,
+    TableConfig,
+    TableProgress,
+    TableState,
+    TableView,
+    TakeChips,
+    Transfer,
+    TurnOver,
+    Watch,
+)
+from .view import SeatView
+from .wallet import key_of
+
+TableEvent = Seated | ChipsTaken | PaidOut | PayoutClosed | Leaving | Left | HandDealt | Acted | HandEnded
+
+
+async def watch(table: str, watcher: Pid, player: str | None) -> TableView:
+    """Let `watcher` be sent a `News` on each change of a table; returns the view as it is now."""
+    return await call(table, Watch(watcher, player))
+
+
+async def look(table: str, player: str | None = None) -> TableView:
+    """The table as a player, or with None a spectator, may see it."""
+    return await call(table, Look(player))
+
+
+class Table(EventSourced[TableState, TableEvent]):
+    """One table; its key is `table/NAME`, its arguments the key and a `TableConfig`."""
+
+    snapshot_every = 64
+
+    def setup(self, config: TableConfig) -> None:
+        self.config = config
+        self._hand: Hand | None = None
+        self._hand_turn = -1
+        self._watchers: dict[Pid, tuple[str | None, Ref]] = {}
+        self._turn_timer: Any = None
+        self._pause_timer: Any = None
+
+    def initial(self, key: str) -> TableState:
+        return TableState((), None, (), 0, "", (), 0, None)
+
+    # -- deciding ------------------------------------------------------------------------------------
+
+    def handle(self, state: TableState, command: Any) -> Refuse | tuple[Any, Any]:
+        match command:
+            case Act(player, hand, action):
+                return self._act(state, player, hand, action)
+            case TakeChips(player, amount):
+                return self._take_chips(state, player, amount)
+            case CashOut(player, amount):
+                return self._cash_out(state, player, amount)
+            case Leave(player):
+                return self._leave(state, player)
+            case ClosePayout(number):
+                if all(one.number != number for one in state.payouts):
+                    return None, None
+                return PayoutClosed(number), None
+            case PlayHand(deal):
+                return self._play_hand(state, deal)
+            case NextHand(after):
+                return self._next_hand(state, after)
+            case TurnOver(hand, turn):
+                return self._turn_over(state, hand, turn)
+            case _:
+                return Refuse(f"a table cannot do {type(command).__name__}")
+
+    def _live(self, state: TableState) -> Hand:
+        """PokerKit's state for the hand in play; rebuilt if the cache is of another moment."""
+        assert state.hand is not None
+        turn = len(state.actions)
+        hand = self._hand
+        if hand is None or hand.deal.hand != state.hand.hand or self._hand_turn != turn:
+            hand = self._hand = Hand(state.hand, state.actions)
+            self._hand_turn = turn
+        return hand
+
+    def _act(self, state: TableState, player: str, number: int, action: Any) -> Refuse | tuple[Any, Any]:
+        if state.hand is None:
+            return Refuse(f"no hand is being played at {self.key}: wait for the next one")
+        if number != state.hand.hand:
+            return Refuse(f"hand {number} is not being played: hand {state.hand.hand} is")
+        hand = self._live(state)
+        try:
+            hand.act(player, action)
+        except IllegalAction as error:
+            return Refuse(str(error))
+        # The cache is one action ahead of the state until the commit; if that fails, it no longer fits.
+        self._hand_turn = len(state.actions) + 1
+        return self._after_action(state, hand, Acted(player, action)), self._hand_turn
+
+    def _after_action(self, state: TableState, hand: Hand, acted: Acted) -> list[TableEvent]:
+        events: list[TableEvent] = [acted]
+        if hand.finished:
+            result = hand.result()
+            events.append(HandEnded(result))
+            number = state.last_payout
+            stacks = dict(zip(result.players, result.stacks, strict=True))
+            for seat in state.seats:
+                if seat.leaving:
+                    amount = seat.stack + stacks.get(seat.player, 0)
+                    if amount:
+                        number += 1
+                        events.append(PaidOut(number, seat.player, amount))
+                    events.append(Left(seat.player))
+        return events
+
+    def _take_chips(self, state: TableState, player: str, amount: int) -> Refuse | tuple[Any, Any]:
+        if type(amount) is not int or amount < 1:
+            return Refuse(f"chips are a whole number of hundredths above 0, got {amount!r}")
+        seat = _seat(state, player)
+        if seat is not None:
+            return ChipsTaken(player, amount), seat.stack + amount
+        if len(state.seats) >= self.config.seats:
+            return Refuse(f"{self.key} is full: all {self.config.seats} seats are taken")
+        return [Seated(player), ChipsTaken(player, amount)], amount
+
+    def _cash_out(self, state: TableState, player: str, amount: int) -> Refuse | tuple[Any, Any]:
+        seat = _seat(state, player)
+        if seat is None:
+            return Refuse(f"{player!r} has no seat at {self.key}")
+        if state.hand is not None and player in state.hand.players:
+            return Refuse(f"{player!r} is in a hand: chips leave the table between hands only")
+        if type(amount) is not int or not 1 <= amount <= seat.stack:
+            return Refuse(f"{player!r} has {seat.stack} hundredths here and asked for {amount!r}")
+        number = state.last_payout + 1
+        return PaidOut(number, player, amount), number
+
+    def _leave(self, state: TableState, player: str) -> Refuse | tuple[Any, Any]:
+        seat = _seat(state, player)
+        if seat is None:
+            return Refuse(f"{player!r} has no seat at {self.key}")
+        if state.hand is not None and player in state.hand.players:
+            return (None if seat.leaving else Leaving(player)), None
+        events: list[TableEvent] = []
+        if seat.stack:
+            events.append(PaidOut(state.last_payout + 1, player, seat.stack))
+        return [*events, Left(player)], None
+
+    def _play_hand(self, state: TableState, deal: Deal) -> Refuse | tuple[Any, Any]:
+        if state.hand is not None:
+            return Refuse(f"hand {state.hand.hand} is being played")
+        for player, stack in zip(deal.players, deal.stacks, strict=True):
+            seat = _seat(state, player)
+            if seat is None or seat.stack != stack:
+                here = "no seat" if seat is None else str(seat.stack)
+                return Refuse(f"{player!r} has {here} here, hand {deal.hand} wants {stack}")
+        return self._deal(deal)
+
+    def _next_hand(self, state: TableState, after: int) -> Refuse | tuple[Any, Any]:
+        if state.hand is not None or state.hands != after:
+            return Refuse("not now")
+        ready = [seat for seat in state.seats if seat.stack > 0 and not seat.leaving]
+        if len(ready) < 2:
+            return Refuse("a hand needs two players with chips")
+        names = [seat.player for seat in state.seats]
+        # The button moves to the next seat that plays, counted from where it was.
+        start = names.index(state.button) + 1 if state.button in names else 0
+        order = [*names[start:], *names[:start]]
+        playing = {seat.player: seat.stack for seat in ready}
+        ring = [name for name in order if name in playing]
+        # The first of the ring has the button now; between two players it posts the small blind too.
+        players = (*ring[1:], ring[0]) if len(ring) > 2 else tuple(ring)
+        deck = shuffle_deck(self.world.random)
+        stacks = tuple(playing[name] for name in players)
+        return self._deal(deal_from(deck, state.hands + 1, players, stacks, self.config.blinds))
+
+    def _deal(self, deal: Deal) -> Refuse | tuple[Any, Any]:
+        try:
+            hand = Hand(deal)
+        except BadDeal as error:
+            return Refuse(str(error))
+        self._hand, self._hand_turn = hand, 0
+        events: list[TableEvent] = [HandDealt(deal)]
+        if hand.finished:  # the blinds have put everyone all-in
+            events.append(HandEnded(hand.result()))
+        return events, deal.hand
+
+    def _turn_over(self, state: TableState, number: int, turn: int) -> Refuse | tuple[Any, Any]:
+        if state.hand is None or state.hand.hand != number or len(state.actions) != turn:
+            return Refuse("they have acted")
+        hand = self._live(state)
+        legal = hand.legal()
+        assert legal is not None, "a hand in play waits for somebody"
+        action = Fold() if legal.may_fold else CheckOrCall()
+        hand.act(legal.player, action)
+        self._hand_turn = turn + 1
+        return self._after_action(state, hand, Acted(legal.player, action, timed_out=True)), turn + 1
+
+    # -- what happened -------------------------------------------------------------------------------
+
+    def apply(self, state: TableState, event: TableEvent) -> TableState:
+        match event:
+            case Acted(_, action):
+                return replace(state, actions=(*state.actions, action))
+            case Seated(player):
+                return replace(state, seats=(*state.seats, Seat(player, 0)))
+            case ChipsTaken(player, amount):
+                return _with_stack(state, player, amount)
+            case PaidOut(number, player, amount):
+                paid = _with_stack(state, player, -amount)
+                transfer = Transfer(number, key_of(player), player, amount)
+                return replace(paid, payouts=(*state.payouts, transfer), last_payout=number)
+            case PayoutClosed(number):
+                return replace(state, payouts=tuple(one for one in state.payouts if one.number != number))
+            case Leaving(player):
+                seats = tuple(replace(s, leaving=True) if s.player == player else s for s in state.seats)
+                return replace(state, seats=seats)
+            case Left(player):
+                return replace(state, seats=tuple(s for s in state.seats if s.player != player))
+            case HandDealt(deal):
+                dealt = dict(zip(deal.players, deal.stacks, strict=True))
+                seats = tuple(
+                    replace(s, stack=s.stack - dealt[s.player]) if s.player in dealt else s
+                    for s in state.seats
+                )
+                return replace(state, seats=seats, hand=deal, actions=(), button=deal.button)
+            case HandEnded(result):
+                back = dict(zip(result.players, result.stacks, strict=True))
+                seats = tuple(replace(s, stack=s.stack + back.get(s.player, 0)) for s in state.seats)
+                return replace(
+                    state, seats=seats, hand=None, actions=(), hands=state.hands + 1, result=result
+                )
+
+    def pending(self, state: TableState) -> Iterable[Delivery]:
+        for one in state.payouts:
+            yield Delivery(one.number, one.to, Credit(one.amount), settled=ClosePayout(one.number))
+
+    def snapshot_now(self, state: TableState, since: int) -> bool:
+        return state.hand is None and since >= self.snapshot_every
+
+    # -- after the commit ----------------------------------------------------------------------------
+
+    def recovered(self, state: TableState) -> None:
+        self._set_timers(state)
+
+    def committed(self, state: TableState, events: tuple[TableEvent, ...]) -> None:
+        self._set_timers(state)
+        self._tell_watchers(state)
+
+    def _set_timers(self, state: TableState) -> None:
+        if self._turn_timer is not None:
+            cancel_timer(self._turn_timer)
+            self._turn_timer = None
+        me = self_pid()
+        if state.hand is not None:
+            if self.config.turn_seconds > 0:
+                over = TurnOver(state.hand.hand, len(state.actions))
+                self._turn_timer = send_after(self.config.turn_seconds, me, over)
+        elif self.config.pause_seconds >= 0 and sum(1 for seat in state.seats if seat.stack) >= 2:
+            if self._pause_timer is not None:
+                cancel_timer(self._pause_timer)
+            self._pause_timer = send_after(self.config.pause_seconds, me, NextHand(state.hands))
+
+    def _tell_watchers(self, state: TableState) -> None:
+        for watcher, (player, ref) in list(self._watchers.items()):
+            try:
+                send_nowait(watcher, News(self._view(state, player)))
+            except MailboxFull:
+                # Too slow to be told: it looks again when it has caught up.
+                demonitor(ref, flush=True)
+                del self._watchers[watcher]
+
+    def unexpected(self, state: TableState, message: object) -> None:
+        match message:
+            case Down(monitored=pid) if isinstance(pid, Pid):
+                self._watchers.pop(pid, None)
+            case _:
+                super().unexpected(state, message)
+
+    # -- what others see -----------------------------------------------------------------------------
+
+    def query(self, state: TableState, request: Any) -> Any:
+        match request:
+            case Watch(watcher, player):
+                if watcher not in self._watchers:
+                    self._watchers[watcher] = (player, monitor(watcher))
+                return self._view(state, player)
+            case Look(player):
+                return self._view(state, player)
+            case Progress():
+                return TableProgress(
+                    state.hands,
+                    tuple((seat.player, seat.stack) for seat in state.seats),
+                    state.hand.hand if state.hand is not None else None,
+                    len(state.actions),
+                    state.result,
+                    len(state.payouts),
+                )
+            case _:
+                return super().query(state, request)
+
+    def _view(self, state: TableState, player: str | None) -> TableView:
+        idle = {seat.player: seat.stack for seat in state.seats}
+        if state.hand is None:
+            seats = tuple(SeatView(name, stack, 0, False, False, "") for name, stack in idle.items())
+            return TableView(
+                self.key, self.sequence, player, self.config.blinds, None, "", (), 0, None, None,
+                state.button, seats, state.result,
+            )  # fmt: skip
+        view = self._live(state).view(player)
+        in_hand = {seat.player: seat for seat in view.seats}
+        seats = tuple(
+            replace(in_hand[name], stack=in_hand[name].stack + stack)
+            if name in in_hand
+            else SeatView(name, stack, 0, True, False, "")
+            for name, stack in idle.items()
+        )
+        return TableView(
+            self.key, self.sequence, player, self.config.blinds, view.hand, view.street, view.board,
+            view.pot, view.actor, view.legal, state.button, seats, state.result,
+        )  # fmt: skip
+
+
+def _seat(state: TableState, player: str) -> Seat | None:
+    for seat in state.seats:
+        if seat.player == player:
+            return seat
+    return None
+
+
+def _with_stack(state: TableState, player: str, change: int) -> TableState:
+    seats = tuple(
+        replace(seat, stack=seat.stack + change) if seat.player == player else seat for seat in state.seats
+    )
+    return replace(state, seats=seats)

@@ -1,0 +1,335 @@
+"""The journal's port: what a store of entries and snapshots promises, whoever keeps it.
+
+A journal belongs to one node and has one owner at a time. Its only writing operation is `commit`: a group of
+entries and snapshots of any processes, all of it or nothing. What `commit` returned from is durable: it
+survives kill -9 and, on backends that keep files, power loss. A commit that raised StoreFull or
+SequenceConflict left nothing behind; after StoreFailed the outcome is known only to the next open.
+
+Each key has a dense sequence of entries from 1, and the journal is the referee: an entry that is not its
+key's next one, or comes from an older epoch than the key has seen, is refused before anything is written, so
+a process that lives twice by mistake cannot fork its history. Damage is found, not served: every read checks
+the record's checksum, its key and its place.
+
+The backends are `runtime.backends.memory` and `runtime.backends.lmdb`; one contract suite runs over both.
+Source: the append-with-expected-version of event stores (Greg Young's EventStore); Kafka's epoch fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+from ..errors import BanyanError, Misuse
+from .record import FORMAT, DamagedRecord, Entry, NewerRecord, Snapshot
+
+
+class StoreError(BanyanError):
+    """The root of what a store raises: what could not be done, why, and what to do next.
+
+    `path` is the store's directory, or the name of one that lives in memory.
+    """
+
+    def __init__(self, path: str, what: str, why: str, advice: str) -> None:
+        super().__init__(f"{what}: {why}; {advice}")
+        self.path = path
+
+
+class StoreInUse(StoreError):
+    """Another owner has the store open; `pid` is its operating-system process, 0 if it left no number."""
+
+    def __init__(self, path: str, pid: int) -> None:
+        owner = f"process {pid}" if pid else "another process"
+        super().__init__(
+            path,
+            f"cannot open the store {path}",
+            f"{owner} has it open",
+            "stop that node first, or name another data directory",
+        )
+        self.pid = pid
+
+
+class StoreMissing(StoreError):
+    """A store that should only be read is not there."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path,
+            f"cannot read the store {path}",
+            "no node has made one there",
+            "check the name of the data directory",
+        )
+
+
+class StoreNotWritable(StoreError):
+    """The directory cannot be made or written; `reason` is the operating system's."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            path, f"cannot write the store {path}", reason, "make the directory writable, or name another"
+        )
+        self.reason = reason
+
+
+class StoreForeign(StoreError):
+    """The directory holds something that is not this node's store; `found` names it. It was left alone."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            path,
+            f"will not use {path} as a store",
+            f"found {found}",
+            "name an empty directory, or the one that belongs to this node",
+        )
+        self.found = found
+
+
+class StoreNewer(StoreError):
+    """The store, or a record in it, is of a later format: `found`, `supported`. It was left alone."""
+
+    def __init__(self, path: str, found: int, supported: int = FORMAT) -> None:
+        super().__init__(
+            path,
+            f"cannot read the store {path}",
+            f"it is of format {found}, and this program reads up to {supported}",
+            "use the program that wrote it, or a newer one",
+        )
+        self.found = found
+        self.supported = supported
+
+
+class StoreDamaged(StoreError):
+    """What is stored is not what was written; `found` says what was met.
+
+    `key` and `sequence` name the record if it is one record: then the store goes on serving the others.
+    """
+
+    def __init__(self, path: str, found: str, key: str = "", sequence: int = 0) -> None:
+        if key:
+            what = f"will not serve {key!r} from record {sequence} of the store {path}"
+        else:
+            what = f"will not serve the store {path}"
+        super().__init__(
+            path, what, f"it is damaged: {found}", "restore it from a backup; it was left as it is"
+        )
+        self.found = found
+        self.key = key
+        self.sequence = sequence
+
+
+class StoreFull(StoreError):
+    """There is no room left; `reason`. Nothing of the commit was written; later ones may succeed."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            path, f"cannot write to the store {path}", reason, "make room on its disk, then send it again"
+        )
+        self.reason = reason
+
+
+class StoreFailed(StoreError):
+    """A write or read failed in a way after which nothing can be trusted; `reason`.
+
+    The journal serves nothing more. Whether the commit under way is durable is known only when the store is
+    opened again: a retried fsync would lie.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            path, f"the store {path} has failed", reason, "check its disk, then start the node again"
+        )
+        self.reason = reason
+
+
+class StoreClosed(StoreError, Misuse):
+    """The journal was closed, or belongs to the process that this one was forked from; `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"cannot use the store {path}", reason, "open it anew")
+        self.reason = reason
+
+
+class SequenceConflict(StoreError):
+    """An entry or snapshot is not its key's next one. Nothing was written.
+
+    `key`; `wanted` and `came` are sequences, or epochs if `what` is "epoch". Somebody else has written
+    since: recover the process from the journal.
+    """
+
+    def __init__(self, key: str, wanted: int, came: int, what: str = "sequence", path: str = "") -> None:
+        super().__init__(
+            path,
+            f"cannot append to {key!r}",
+            f"its next {what} is {wanted}, got {came}",
+            "recover the process from the journal and decide again",
+        )
+        self.key = key
+        self.wanted = wanted
+        self.came = came
+        self.what = what
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a key stands: the sequence and the epoch of its last entry; (0, 0) before the first."""
+
+    sequence: int = 0
+    epoch: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class JournalStats:
+    """Counts of one journal, read at one moment.
+
+    Attributes:
+        keys, entries, snapshots: how many are stored.
+        commits: committed groups since this open, without empty ones.
+        bytes_used: bytes that hold records, in the store's own terms.
+        bytes_limit: bytes it can hold before it has to grow its map; 0 if it has none.
+    """
+
+    keys: int
+    entries: int
+    snapshots: int
+    commits: int
+    bytes_used: int
+    bytes_limit: int
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """A node's store of entries and snapshots. Not for use from several threads at a time.
+
+    Every operation raises StoreFailed once the store has failed, and StoreClosed after `close` or in a forked
+    child. No operation waits for another process; each may wait for the disk.
+    """
+
+    @property
+    def epoch(self) -> int:
+        """The node's incarnation: one more, durably, at each open for writing; the last one when reading."""
+
+    @property
+    def path(self) -> str:
+        """Where it is kept, for people."""
+
+    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
+        """Write entries, in their order, and snapshots; all or nothing; durable when it returns.
+
+        Args:
+            entries: of any keys; several of one key follow each other by sequence.
+            snapshots: of any keys, up to the key's last entry, those of this commit included. Only a key's
+                newest is kept; an older one than is stored is passed over.
+
+        Raises:
+            SequenceConflict: an entry's sequence is not its key's head + 1, its epoch is below the key's
+                last, or a snapshot lies beyond the head. Nothing was written.
+            Misuse: a record's value is out of its bounds, or the journal is read-only. Nothing was written.
+            StoreFull: no room. Nothing was written.
+            StoreFailed: anything else; the journal is of no more use.
+        """
+
+    def head(self, key: str) -> int:
+        """The sequence of a key's last entry, 0 if it has none."""
+
+    def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
+        """A key's newest snapshot, if any, and all entries after it: what recovery needs.
+
+        Raises:
+            StoreDamaged: a record is damaged, missing or in another's place; names key and sequence.
+            StoreNewer: a record is of a later format.
+        """
+
+    def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """A key's entries with sequences above `after`, in order, at most `limit`; errors as for `load`."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys with an entry that begin with `prefix`, ordered by their UTF-8 bytes."""
+
+    def get_meta(self, name: str) -> bytes | None:
+        """A small named value, or None."""
+
+    def set_meta(self, name: str, value: bytes) -> None:
+        """Keep a small named value (name 1 to 255 bytes, value at most 64 KiB); durable when it returns."""
+
+    def stats(self) -> JournalStats:
+        """Counts of what is stored."""
+
+    def close(self) -> None:
+        """Give the store free for another owner. Harmless if done twice."""
+
+
+MAX_META = 64 << 10  # bytes of a named value
+
+
+def advance(
+    heads: dict[str, Head], entries: Sequence[Entry], snapshots: Sequence[Snapshot], path: str = ""
+) -> None:
+    """Move `heads` past a group, or refuse it: the one judgement that all backends share. Pure.
+
+    Args:
+        heads: the head of every key in the group; changed in place.
+
+    Raises:
+        SequenceConflict: as `Journal.commit`; then `heads` is of no more use.
+    """
+    for entry in entries:
+        head = heads[entry.key]
+        if entry.sequence != head.sequence + 1:
+            raise SequenceConflict(entry.key, head.sequence + 1, entry.sequence, path=path)
+        if entry.epoch < head.epoch:
+            raise SequenceConflict(entry.key, head.epoch, entry.epoch, "epoch", path)
+        heads[entry.key] = Head(entry.sequence, entry.epoch)
+    for snapshot in snapshots:
+        head = heads[snapshot.key]
+        if not 1 <= snapshot.sequence <= head.sequence:
+            raise SequenceConflict(snapshot.key, head.sequence, snapshot.sequence, "snapshot", path)
+
+
+def touched(entries: Sequence[Entry], snapshots: Sequence[Snapshot]) -> list[str]:
+    """The keys in a group, once each, in the order of their first appearance."""
+    return list(dict.fromkeys([*(entry.key for entry in entries), *(snapshot.key for snapshot in snapshots)]))
+
+
+def newest(snapshots: Sequence[Snapshot]) -> dict[str, Snapshot]:
+    """The newest snapshot of each key in a group."""
+    kept: dict[str, Snapshot] = {}
+    for snapshot in snapshots:
+        other = kept.get(snapshot.key)
+        if other is None or snapshot.sequence >= other.sequence:
+            kept[snapshot.key] = snapshot
+    return kept
+
+
+def checked_entry(data: bytes, key: str, sequence: int, path: str) -> Entry:
+    """The entry in `data`, which lies in the place of `key` and `sequence`; errors as for `Journal.load`."""
+    try:
+        return Entry.unpack(data, key=key, sequence=sequence)
+    except DamagedRecord as error:
+        raise StoreDamaged(path, f"wanted {error.wanted}, found {error.found}", key, sequence) from error
+    except NewerRecord as error:
+        raise StoreNewer(path, error.found) from error
+
+
+def checked_snapshot(data: bytes, key: str, path: str) -> Snapshot:
+    """The snapshot in `data`, which lies in the place of `key`; errors as for `Journal.load`."""
+    try:
+        return Snapshot.unpack(data, key=key)
+    except DamagedRecord as error:
+        raise StoreDamaged(
+            path, f"its snapshot: wanted {error.wanted}, found {error.found}", key, error.sequence
+        ) from error
+    except NewerRecord as error:
+        raise StoreNewer(path, error.found) from error
+
+
+def check_meta(name: str, value: bytes) -> bytes:
+    """A named value's key in the store; Misuse if the name or the value is too long."""
+    raw = name.encode()
+    if not 1 <= len(raw) <= 255 or len(value) > MAX_META:
+        raise Misuse(
+            f"wanted a name of 1 to 255 bytes and a value of at most {MAX_META}, got {len(raw)} and "
+            f"{len(value)}: keep what is larger in a process"
+        )
+    return raw

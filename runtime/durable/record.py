@@ -1,0 +1,262 @@
+"""Journal format 1: what one accepted command left behind, and a process's state at one point, as bytes.
+
+An `Entry` is the outcome of one command for one process; a `Snapshot` is what the entries up to its sequence
+amount to. Both are packed under one fixed header that begins with the format's version and ends with a crc32
+over all that follows the checksum's own field and all before it: header, key, sender and payload. The key
+and the sequence are part of the record, so that a record which was moved or copied to another place is
+found, and not only one whose bits have changed. Nothing is compressed and nothing is implied.
+
+    offset  entry                                snapshot
+    0       u8  format version, 1                u8  format version, 1
+    1       u8  kind, 0x45 "E"                   u8  kind, 0x53 "S"
+    2       u8  length of key, u8 of sender      u8  length of key, u8 zero
+    4       u32 crc32 of all other bytes         u32 crc32 of all other bytes
+    8       u32 schema                           u32 schema
+    12      u32 length of payload                u32 length of payload
+    16      u64 sequence                         u64 sequence
+    24      u64 epoch                            u64 epoch
+    32      f64 wall                             f64 wall
+    40      u64 number                           key, payload
+    48      u64 feed
+    56      key, sender, payload
+
+All numbers are big-endian. A file of these bytes is kept in tests/golden and must be readable for ever; a
+change of format raises the version and adds a reader for the old one. Source: the record framing of Kafka
+and of etcd's write-ahead log.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, final
+from zlib import crc32
+
+from ..errors import BanyanError, Misuse
+
+FORMAT: Final = 1
+MAX_KEY: Final = 255  # bytes of UTF-8
+MAX_PAYLOAD: Final = 64 << 20  # bytes; larger states travel in parts
+_ENTRY: Final = 0x45
+_SNAPSHOT: Final = 0x53
+# version, kind, length of key, of sender; crc, schema, length of payload; sequence, epoch, wall; number, feed
+_ENTRY_HEAD = struct.Struct(">BBBBIIIQQdQQ")
+_SNAPSHOT_HEAD = struct.Struct(">BBBBIIIQQd")
+_CRC = struct.Struct(">I")
+_LARGEST = (1 << 64) - 1
+
+
+class DamagedRecord(BanyanError):
+    """A record whose bytes are not what was written, or that lies in another's place.
+
+    `key` and `sequence` say which record was asked for (or, if nobody asked, what its header claims);
+    `wanted` and `found` say what is wrong. Nothing of it may be used.
+    """
+
+    def __init__(self, key: str, sequence: int, wanted: str, found: str) -> None:
+        super().__init__(
+            f"record {sequence} of {key or 'an unknown key'!r} is damaged: wanted {wanted}, found {found}; "
+            "restore it from a backup"
+        )
+        self.key = key
+        self.sequence = sequence
+        self.wanted = wanted
+        self.found = found
+
+
+class NewerRecord(BanyanError):
+    """A whole record of a format after FORMAT, which this program cannot read; `found`, `supported`."""
+
+    def __init__(self, key: str, sequence: int, found: int) -> None:
+        super().__init__(
+            f"record {sequence} of {key or 'an unknown key'!r} is of format {found}, and this program reads "
+            f"up to {FORMAT}: use the program that wrote it, or a newer one"
+        )
+        self.key = key
+        self.sequence = sequence
+        self.found = found
+        self.supported = FORMAT
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The outcome of one command for one process.
+
+    Attributes:
+        key: the process's lasting identity such as "wallet/ann"; 1 to 255 bytes of UTF-8.
+        sequence: 1 for a key's first entry, then one more each time, without a gap.
+        epoch: which incarnation wrote it; never falls within a key.
+        schema: the version of the process class's state, from 0.
+        sender: who sent the numbered command; "" for none; at most 255 bytes of UTF-8.
+        number: the command's number; 0 for none.
+        wall: when it was accepted, in seconds since the Unix epoch. For people and retention; nothing is
+            ordered by it.
+        feed: the position in the node's change feed; 0 as long as none was given.
+        payload: events and reply, as the codec wrote them; at most MAX_PAYLOAD bytes.
+    """
+
+    key: str
+    sequence: int
+    epoch: int
+    schema: int
+    sender: str
+    number: int
+    wall: float
+    feed: int
+    payload: bytes
+
+    def pack(self) -> bytes:
+        """The record's bytes in format 1; `Misuse` if a value is out of its bounds."""
+        key, sender, payload = _bytes(self.key), _bytes(self.sender), self.payload
+        if not 1 <= len(key) <= MAX_KEY or len(sender) > MAX_KEY or len(payload) > MAX_PAYLOAD:
+            raise _too_long(len(key), len(sender), len(payload))
+        if self.sequence < 1:
+            raise Misuse(f"sequences of {self.key!r} count from 1, got {self.sequence}")
+        try:
+            head = _ENTRY_HEAD.pack(
+                FORMAT,
+                _ENTRY,
+                len(key),
+                len(sender),
+                0,
+                self.schema,
+                len(payload),
+                self.sequence,
+                self.epoch,
+                self.wall,
+                self.number,
+                self.feed,
+            )
+        except struct.error as error:
+            raise _out_of_bounds(self, error) from error
+        rest = b"".join((head[8:], key, sender, payload))
+        return head[:4] + crc32(rest, crc32(head[:4])).to_bytes(4, "big") + rest
+
+    @classmethod
+    def unpack(cls, data: bytes, *, key: str = "", sequence: int = 0) -> Entry:
+        """The entry that `pack` made into `data`.
+
+        Args:
+            data: the record and nothing behind it.
+            key, sequence: which record was asked for, if known; another one is refused.
+
+        Raises:
+            DamagedRecord: the bytes are not what was written, or belong to another key or sequence.
+            NewerRecord: the record is of a later format.
+        """
+        _check(data, key, sequence, _ENTRY, _ENTRY_HEAD.size)
+        _, _, named, sent, _, schema, size, found, epoch, wall, number, feed = _ENTRY_HEAD.unpack_from(data)
+        start = _ENTRY_HEAD.size + named
+        end = start + sent
+        if len(data) != end + size:
+            raise DamagedRecord(key, sequence, f"{end + size} bytes", f"{len(data)}")
+        name = _text(data[_ENTRY_HEAD.size : start], key, sequence)
+        _expect(key, sequence, name, found)
+        sender = _text(data[start:end], key, sequence)
+        return cls(name, found, epoch, schema, sender, number, wall, feed, bytes(data[end:]))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A process's state after the entry with its `sequence`; the fields mean what they mean in `Entry`."""
+
+    key: str
+    sequence: int
+    epoch: int
+    schema: int
+    wall: float
+    payload: bytes
+
+    def pack(self) -> bytes:
+        """The record's bytes in format 1; `Misuse` if a value is out of its bounds."""
+        key, payload = _bytes(self.key), self.payload
+        if not 1 <= len(key) <= MAX_KEY or len(payload) > MAX_PAYLOAD:
+            raise _too_long(len(key), 0, len(payload))
+        try:
+            head = _SNAPSHOT_HEAD.pack(
+                FORMAT,
+                _SNAPSHOT,
+                len(key),
+                0,
+                0,
+                self.schema,
+                len(payload),
+                self.sequence,
+                self.epoch,
+                self.wall,
+            )
+        except struct.error as error:
+            raise _out_of_bounds(self, error) from error
+        rest = b"".join((head[8:], key, payload))
+        return head[:4] + crc32(rest, crc32(head[:4])).to_bytes(4, "big") + rest
+
+    @classmethod
+    def unpack(cls, data: bytes, *, key: str = "") -> Snapshot:
+        """The snapshot that `pack` made into `data`; arguments and errors as for `Entry.unpack`."""
+        _check(data, key, 0, _SNAPSHOT, _SNAPSHOT_HEAD.size)
+        _, _, named, _, _, schema, size, sequence, epoch, wall = _SNAPSHOT_HEAD.unpack_from(data)
+        start = _SNAPSHOT_HEAD.size + named
+        if len(data) != start + size:
+            raise DamagedRecord(key, sequence, f"{start + size} bytes", f"{len(data)}")
+        name = _text(data[_SNAPSHOT_HEAD.size : start], key, 0)
+        _expect(key, 0, name, 0)
+        return cls(name, sequence, epoch, schema, wall, bytes(data[start:]))
+
+
+def _check(data: bytes, key: str, sequence: int, kind: int, head: int) -> None:
+    """Refuse a record whose length, checksum, version or kind is wrong."""
+    if len(data) < head:
+        # A later format may have a shorter head; the checksum's place is fixed for all of them.
+        if len(data) >= 8 and data[0] > FORMAT and _sum(data) == _CRC.unpack_from(data, 4)[0]:
+            raise NewerRecord(key, sequence, data[0])
+        raise DamagedRecord(key, sequence, f"at least {head} bytes", f"{len(data)}")
+    if _sum(data) != _CRC.unpack_from(data, 4)[0]:
+        raise DamagedRecord(
+            key, sequence, f"checksum {_CRC.unpack_from(data, 4)[0]:08x}", f"{_sum(data):08x}"
+        )
+    if data[0] > FORMAT:
+        raise NewerRecord(key, sequence, data[0])
+    if data[0] != FORMAT or data[1] != kind:
+        raise DamagedRecord(
+            key, sequence, f"format {FORMAT} and kind {chr(kind)!r}", f"format {data[0]} and {chr(data[1])!r}"
+        )
+
+
+def _text(data: bytes, key: str, sequence: int) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedRecord(key, sequence, "names in UTF-8", "other bytes") from error
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Misuse("wanted a name in UTF-8, got one with lone surrogates: use another name") from error
+
+
+def _sum(data: bytes) -> int:
+    return crc32(data[8:], crc32(data[:4]))
+
+
+def _expect(key: str, sequence: int, found: str, number: int) -> None:
+    if (key and key != found) or (sequence and sequence != number):
+        wanted = f"{key!r} number {sequence}" if sequence else f"{key!r}"
+        raise DamagedRecord(key, sequence, wanted, f"{found!r} number {number}" if number else f"{found!r}")
+
+
+def _too_long(key: int, sender: int, payload: int) -> Misuse:
+    return Misuse(
+        f"wanted a key of 1 to {MAX_KEY} bytes, a sender of at most {MAX_KEY} and a payload of at most "
+        f"{MAX_PAYLOAD}, got {key}, {sender} and {payload}: use shorter names, or a state in parts"
+    )
+
+
+def _out_of_bounds(record: Entry | Snapshot, error: struct.error) -> Misuse:
+    return Misuse(
+        f"wanted schema below 2**32 and sequence, epoch, number and feed from 0 to {_LARGEST}, "
+        f"got a record of {record.key!r} that breaks this ({error})"
+    )

@@ -1,0 +1,310 @@
+"""The admin protocol as values: requests, their levels, refusals, and lines of bytes. Pure.
+
+One line is one JSON object. A request is `{"id": 1, "op": "tree", ...}`, its reply bears the same id and is
+either `{"id": 1, "ok": ...}` or `{"id": 1, "error": {"what", "why", "next", "code"}}`. Only the operations
+declared here exist, with exactly their fields: nothing that comes over the socket names code, but for the
+source of `eval`, which a node refuses unless it was started with it.
+
+`docs/admin.md` lists the operations. Source: Jupyter's message protocol, without its five channels; the
+newline-delimited JSON of docker and podman.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, final
+
+import msgspec
+
+from ..errors import BanyanError
+
+# Bytes of one request, without its newline. Whoever sends more is cut off.
+REQUEST_LIMIT = 1 << 20
+# Bytes of one reply. A larger answer is refused, with the advice to ask for a part.
+REPLY_LIMIT = 16 << 20
+
+
+@final
+class Level(enum.IntEnum):
+    """What a request may do: look, change, or run code. Each includes those before it."""
+
+    VIEW = 1
+    ACT = 2
+    EVAL = 3
+
+    def describe(self) -> str:
+        """This level and those it includes: `view+act`."""
+        return "+".join(level.name.lower() for level in Level if level <= self)
+
+
+@final
+class Code(enum.IntEnum):
+    """Why something was refused, as the exit code of the command that asked."""
+
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    TIMEOUT = 6
+
+
+class Refusal(BanyanError):
+    """Something was not done: `what`, `why`, what to do `next`, and the exit `code` of a command."""
+
+    def __init__(self, what: str, why: str, next: str, code: int) -> None:
+        super().__init__(f"{what}: {why}; {next}")
+        self.what = what
+        self.why = why
+        self.next = next
+        self.code = code
+
+
+@final
+class BadRequest(Refusal):
+    """A line that is no request. `request_id` is its id, if one could be read."""
+
+    def __init__(self, what: str, why: str, next: str, request_id: Id = None) -> None:
+        super().__init__(what, why, next, Code.USAGE)
+        self.request_id = request_id
+
+
+@final
+class Oversize(BanyanError):
+    """A line longer than the cap; the connection is of no more use. `limit` in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a line has more than {limit} bytes")
+        self.limit = limit
+
+
+# -- requests ------------------------------------------------------------------------------------------
+
+Id = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | Annotated[str, msgspec.Meta(max_length=100)] | None
+
+
+class Request(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"
+):
+    """The base of all requests; `id` comes back with the reply."""
+
+    level: ClassVar[Level] = Level.VIEW
+
+    id: Id = None
+
+
+@final
+class Info(Request, frozen=True, kw_only=True, tag="info"):
+    """About the node; with `of` (a pid or a name) about one process."""
+
+    of: str | None = None
+
+
+@final
+class Tree(Request, frozen=True, kw_only=True, tag="tree"):
+    """The supervision tree; with `of` (a pid or a name) the part below that supervisor."""
+
+    of: str | None = None
+
+
+@final
+class Ps(Request, frozen=True, kw_only=True, tag="ps"):
+    """The processes, those with the longest mailboxes first, at most `limit`."""
+
+    limit: int = 1000
+
+
+@final
+class Kill(Request, frozen=True, kw_only=True, tag="kill"):
+    """Send an exit signal to `target` (a pid or a name): `kill`, `shutdown`, `normal`, or any other text."""
+
+    level: ClassVar[Level] = Level.ACT
+
+    target: str
+    reason: str = "kill"
+
+
+@final
+class Stop(Request, frozen=True, kw_only=True, tag="stop"):
+    """Drain the node: stop its applications in order, then end."""
+
+    level: ClassVar[Level] = Level.ACT
+
+
+@final
+class Complete(Request, frozen=True, kw_only=True, tag="complete"):
+    """How the last word of `text` may go on. It looks only: no property and no `__getattr__` runs."""
+
+    text: str
+
+
+@final
+class Eval(Request, frozen=True, kw_only=True, tag="eval"):
+    """Run `source` in the session of this connection."""
+
+    level: ClassVar[Level] = Level.EVAL
+
+    source: str
+
+
+@final
+class Interrupt(Request, frozen=True, kw_only=True, tag="interrupt"):
+    """Cancel the line that this connection is running."""
+
+    level: ClassVar[Level] = Level.EVAL
+
+
+Any_Request = Info | Tree | Ps | Kill | Stop | Complete | Eval | Interrupt
+
+REQUESTS: tuple[type[Request], ...] = (Info, Tree, Ps, Kill, Stop, Complete, Eval, Interrupt)
+OPERATIONS: dict[str, type[Request]] = {str(kind.__struct_config__.tag): kind for kind in REQUESTS}
+
+
+def operation_of(request: Request) -> str:
+    """The name under which a request travels."""
+    return str(request.__struct_config__.tag)
+
+
+class _Header(msgspec.Struct, frozen=True):
+    id: Id = None
+    op: str | None = None
+
+
+_headers = msgspec.json.Decoder(_Header)
+_requests: msgspec.json.Decoder[Any_Request] = msgspec.json.Decoder(Any_Request)
+
+_SHAPE = 'send one JSON object in a line, like {"id": 1, "op": "tree"}'
+
+
+def decode_request(line: bytes) -> Any_Request:
+    """The request in a line; raises BadRequest for anything else."""
+    try:
+        return _requests.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad_request(line, error) from None
+
+
+def _bad_request(line: bytes, error: Exception) -> BadRequest:
+    why = str(error) or type(error).__name__
+    try:
+        header = _headers.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return BadRequest("the line is no request", why, _SHAPE)
+    there_are = f"there are: {', '.join(OPERATIONS)}"
+    if header.op is None:
+        return BadRequest("the request names no operation", there_are, _SHAPE, header.id)
+    if header.op not in OPERATIONS:
+        what = f"there is no operation {header.op[:100]!r}"
+        return BadRequest(what, there_are, suggestion(header.op, OPERATIONS), header.id)
+    fields = [field.name for field in msgspec.structs.fields(OPERATIONS[header.op]) if field.name != "id"]
+    known = f"its fields are: {', '.join(fields)}" if fields else "it has no fields"
+    return BadRequest(f"the request {header.op!r} is not as it should be", why, known, header.id)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to do about a word that nobody knows: the nearest one that somebody does."""
+    close = difflib.get_close_matches(word[:100], list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else "use one of these"
+
+
+# -- replies -------------------------------------------------------------------------------------------
+
+
+def encode_ok(request_id: Id, value: object) -> bytes:
+    """A reply as a line. An answer over the cap becomes a refusal."""
+    line = _encode({"id": request_id, "ok": value})
+    if len(line) <= REPLY_LIMIT:
+        return line
+    refusal = Refusal(
+        "the answer is too long",
+        f"it has {len(line)} bytes, of {REPLY_LIMIT} allowed",
+        "ask for a part of it",
+        Code.FAILED,
+    )
+    return encode_error(request_id, refusal)
+
+
+def encode_error(request_id: Id, refusal: Refusal) -> bytes:
+    """A refusal as a line."""
+    error = {"what": refusal.what, "why": refusal.why, "next": refusal.next, "code": int(refusal.code)}
+    return _encode({"id": request_id, "error": error})
+
+
+def _encode(reply: dict[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(reply) + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot say: in a file's name, in a print
+        return json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+class _Error(msgspec.Struct, frozen=True):
+    what: str
+    why: str
+    next: str
+    code: int
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    id: Id = None
+    ok: Any = None
+    error: _Error | None = None
+
+
+_replies = msgspec.json.Decoder(_Reply)
+
+
+def encode_request(request: Request) -> bytes:
+    """A request as a line."""
+    return msgspec.json.encode(request) + b"\n"
+
+
+def decode_reply(line: bytes) -> tuple[Id, Any, Refusal | None]:
+    """The (id, value, refusal) of a reply; raises Refusal if the line is none."""
+    try:
+        reply = _replies.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        what, advice = "the answer is no reply", "is it a Banyan node of this version?"
+        raise Refusal(what, str(error), advice, Code.FAILED) from None
+    said = reply.error
+    if said is None:
+        return reply.id, reply.ok, None
+    return reply.id, None, Refusal(said.what, said.why, said.next, said.code)
+
+
+# -- lines ---------------------------------------------------------------------------------------------
+
+
+@final
+class Lines:
+    """Bytes in, whole lines out. Holds less than `limit` bytes of an unfinished line."""
+
+    def __init__(self, limit: int = REQUEST_LIMIT) -> None:
+        self.limit = limit
+        self._held: list[bytes] = []
+        # Invariant: the sum of the lengths in `_held`, at most `limit`; none of them has a newline.
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without their newlines; empty ones are left out.
+
+        Raises:
+            Oversize: a line is longer than the limit; the lines before it in `data` are lost too.
+        """
+        *whole, rest = data.split(b"\n")
+        found: list[bytes] = []
+        for part in whole:
+            if self._size + len(part) > self.limit:
+                raise Oversize(self.limit)
+            line = b"".join([*self._held, part]).strip() if self._held else part.strip()
+            self._held, self._size = [], 0
+            if line:
+                found.append(line)
+        if self._size + len(rest) > self.limit:
+            raise Oversize(self.limit)
+        if rest:
+            self._held.append(rest)
+            self._size += len(rest)
+        return found
