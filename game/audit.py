@@ -59,15 +59,9 @@ def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
     applied: Counter[CommandId] = Counter(
         (past.key, sender, number) for past in [*wallets, *tables] for sender, number in past.commands
     )
-    others: Counter[CommandId] = Counter()
-    for key in journal.keys():
-        if not key.startswith(("wallet/", "table/")):
-            others.update((key, entry.sender, entry.number) for entry in journal.read(key) if entry.sender)
     held = sum(_in_wallet(past.key, past.state, applied) for past in wallets)
     held += sum(_at_table(past.key, past.state, applied) for past in tables)
-    everything = applied + others
-    # A command that changed nothing (a join of a known player) leaves no entry, and so cannot be lost.
-    lost = tuple(one for one in acknowledged if one not in everything)
+    lost = tuple(one for one in acknowledged if one not in applied)
     return Audit(
         granted=sum(past.state.granted for past in wallets),
         held=held,
@@ -75,7 +69,7 @@ def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
         entries=sum(past.sequence for past in [*wallets, *tables]),
         hands=sum(past.state.hands for past in tables),
         lost=lost,
-        doubled=tuple(one for one, times in everything.items() if times > 1),
+        doubled=tuple(one for one, times in applied.items() if times > 1),
     )
 
 

@@ -79,7 +79,8 @@ class Driver:
     async def _command(self, destination: str, command: Call[Any], number: int) -> None:
         self.session.number = number - 1
         await self.session.command(destination, command)
-        self.report(f"ack {destination} {number} {self.name}")
+        if destination != LOBBY:  # what the lobby is asked may change nothing, and leave no entry
+            self.report(f"ack {destination} {number} {self.name}")
 
     async def _progress(self) -> TableProgress:
         return await self.session.ask(self.table, Progress())

@@ -26,16 +26,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from enum import Enum, Flag
+from enum import Enum
 from io import BytesIO
 from operator import attrgetter
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, final
 
 import cbor2
 from cbor2 import dumps
 
 from ..errors import BanyanError, Misuse
 from ..kernel.messages import UnknownMessage, name_of, registered
+from .enums import enum_name, enumeration, member
 from .errors import DecodeError, EncodeError, NewerVersion, OlderVersion, UnknownRecord
 from .fields import Predicate, fits, hints
 
@@ -54,7 +55,6 @@ __all__ = [
     "enumeration",
 ]
 
-E = TypeVar("E", bound=type[Enum])
 # (registered name, version found, fields as they were written) -> the record as it is today
 Upcast = Callable[[str, int, tuple[object, ...]], object]
 
@@ -77,36 +77,6 @@ _PLAIN = frozenset({int, str, bytes, float, bool, type(None)})
 _MAP = type(cbor2.loads(b"\xa0", immutable=True))
 # What cbor2 can return that is no value of ours.
 _FOREIGN = frozenset({_MAP, cbor2.CBORTag, cbor2.CBORSimpleValue, type(cbor2.undefined), bytearray, set})
-
-
-_enums: dict[str, type[Enum]] = {}
-_enum_names: dict[type, str] = {}
-
-
-def enumeration(name: str) -> Callable[[E], E]:
-    """Let the members of an enum travel, by a registered name and the member's own name.
-
-    Args:
-        name: unique among enums and never reused for another meaning, because journals outlive code.
-
-    Raises:
-        Misuse: the enum is a Flag, whose combinations have no name, or the name belongs to another enum.
-    """
-
-    def register(cls: E) -> E:
-        if issubclass(cls, Flag):
-            raise Misuse(f"wanted a plain Enum, got the Flag {cls.__qualname__}: send a frozenset of an Enum")
-        other = _enums.get(name)
-        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise Misuse(
-                f"enum name {name!r} belongs to {other.__module__}.{other.__qualname__}; "
-                f"give {cls.__module__}.{cls.__qualname__} another one"
-            )
-        _enums[name] = cls
-        _enum_names[cls] = name
-        return cls
-
-    return register
 
 
 @final
@@ -185,7 +155,7 @@ def _encode(value: object, depth: int) -> bytes:
     if kind is tuple:
         return _sequence(value, depth, 0)  # type: ignore[arg-type]  # mypy does not narrow by `type(...) is`
     if kind in _PLAIN:
-        return dumps(value) if kind is not int else _int(value)
+        return dumps(value) if kind is not int else _int(value)  # type: ignore[arg-type]  # mypy does not narrow by `type(...) is`
     plan = _plans.get(kind)
     if plan is not None:
         return plan.prefix + _sequence(plan.take(value), depth + 1, plan.skip)
@@ -217,7 +187,7 @@ def _sequence(items: tuple[object, ...], depth: int, skip: int) -> bytes:
         if kind is int:
             if not _LOWEST <= item <= _HIGHEST:  # type: ignore[operator]  # mypy knows no type here
                 break
-        elif kind not in _PLAIN:
+        elif kind not in _PLAIN and not (kind is tuple and _flat(item, depth + 1)):  # type: ignore[arg-type]  # mypy does not narrow by `type(...) is`
             break
     else:
         return dumps(items)[skip:]
@@ -226,12 +196,25 @@ def _sequence(items: tuple[object, ...], depth: int, skip: int) -> bytes:
     return body if skip else _head(0x80, len(items)) + body
 
 
+def _flat(items: tuple[object, ...], depth: int) -> bool:
+    """Whether C can encode a tuple by itself: nothing in it but scalars and such tuples."""
+    _descend(depth)
+    for item in items:
+        kind = type(item)
+        if kind is int:
+            if not _LOWEST <= item <= _HIGHEST:  # type: ignore[operator]  # mypy knows no type here
+                return False
+        elif kind not in _PLAIN and not (kind is tuple and _flat(item, depth + 1)):  # type: ignore[arg-type]  # likewise
+            return False
+    return True
+
+
 def _map(value: dict[object, object], depth: int) -> bytes:
     _descend(depth)
     for key in value:
         if type(key) is not str:
             raise EncodeError("a dict whose keys are str", type(key).__qualname__, "send a tuple of pairs")
-    ordered = sorted(value.items())  # type: ignore[type-var]  # keys are str and differ: values are never compared
+    ordered = sorted(value.items())  # keys are str and differ: values are never compared
     parts = [_head(0xA0, len(ordered))]
     for key, held in ordered:
         parts.append(dumps(key))
@@ -249,13 +232,8 @@ def _int(value: int) -> bytes:
 
 
 def _enum(value: Enum, depth: int) -> bytes:
-    name = _enum_names.get(type(value))
-    if name is None:
-        raise EncodeError(
-            "a registered enum", type(value).__qualname__, "decorate it with @enumeration('...')"
-        )
     _descend(depth + 1)
-    return _ENUM_TAG + dumps((name, value.name))
+    return _ENUM_TAG + dumps((enum_name(type(value)), value.name))
 
 
 def _descend(depth: int) -> None:
@@ -345,20 +323,21 @@ class _Reader:
 
     def _tag(self, tagged: cbor2.CBORTag, immutable: bool) -> object:
         tag, value = tagged.tag, tagged.value
-        if tag == _INT:
-            return _big(value)
-        if tag == _DICT:
+        if type(value) is tuple:
+            _own(value)
+            if tag == _RECORD:
+                return self._record(value)
+            if tag == _LIST:
+                return list(value)
+            if tag == _SET:
+                return self._set(value)
+            if tag == _ENUM:
+                return member(value)
+        elif tag == _DICT:
             return _dict(value)
-        if type(value) is not tuple or not _RECORD <= tag <= _ENUM:
-            raise DecodeError("a tag of ours around what it announces", f"tag {tag}")
-        _own(value)
-        if tag == _RECORD:
-            return self._record(value)
-        if tag == _LIST:
-            return list(value)
-        if tag == _SET:
-            return self._set(value)
-        return _member(value)
+        elif tag == _INT:
+            return _big(value)
+        raise DecodeError("a tag of ours around what it announces", f"tag {tag}")
 
     def _record(self, parts: tuple[Any, ...]) -> object:
         if len(parts) < 2 or type(parts[0]) is not str or type(parts[1]) is not int or parts[1] < 1:
@@ -448,16 +427,6 @@ def _big(value: object) -> int:
     if _LOWEST <= number <= _HIGHEST:
         raise DecodeError("a small int without a tag", "one with it")
     return number
-
-
-def _member(parts: tuple[object, ...]) -> Enum:
-    found = _enums.get(parts[0]) if len(parts) == 2 and type(parts[0]) is str else None
-    member = found.__members__.get(parts[1]) if found is not None and type(parts[1]) is str else None
-    if member is None:
-        raise DecodeError(
-            "a member of a registered enum", "another name", "import the module that declares the enum"
-        )
-    return member
 
 
 def _craftable(member: object) -> bool:

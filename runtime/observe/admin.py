@@ -1,0 +1,149 @@
+"""The admin server: a node's door for the commands, the REPL and all other skins.
+
+It listens on a unix socket that only its owner can reach, checks who connects, and answers requests of
+`protocol`. It is a process under the node's supervision: whatever happens on a connection ends that
+connection only, and what ends the server brings up a new one.
+
+    child("admin.server", AdminServer, Door("unix:/run/user/1000/banyan/room-1.sock", root, facts))
+
+It ends with Crash(OSError) if it cannot listen. It is up as soon as it listens. Do not offer it to anybody
+but the node's operator: the level `act` may end every process.
+
+Source: OTP's `remsh`, without its trust in whoever knows a cookie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any, ClassVar, final
+
+import trio
+
+from ..behaviours.gen import Ack, Behaviour
+from ..behaviours.sys import serve_system
+from ..kernel.parking import park
+from ..kernel.process import Process
+from ..kernel.requests import Caller, SystemCaller
+from ..kernel.world import Listener
+from . import protocol
+from .connection import Connection, Door
+from .protocol import Code, Refusal
+from .repl import routed_stdout
+
+logger = logging.getLogger("banyan")
+
+# Seconds between two tries to accept, when the system is out of something.
+ACCEPT_PAUSE = 0.1
+
+
+@final
+class AdminServer(Behaviour):
+    """Serves one `Door`."""
+
+    _scoped: ClassVar[bool] = True
+
+    def __init__(self, door: Door, process: Process) -> None:
+        self._door = door
+        self._process = process
+        self.connections = 0
+        self.served = 0
+
+    def state(self) -> object:
+        return {
+            "address": self._door.address,
+            "level": self._door.level.describe(),
+            "connections": self.connections,
+            "served": self.served,
+        }
+
+    @classmethod
+    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+        (door,) = args
+        server = cls(door, process)
+        process.behaviour = server
+        async with process.table.world.transport.listen(door.address) as listener:
+            with routed_stdout() if door.allow_eval else contextlib.nullcontext():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(server._accept, listener, nursery, name="admin accept")
+                    ack.ok()
+                    try:
+                        return await server._serve()
+                    finally:
+                        nursery.cancel_scope.cancel()
+        raise AssertionError("unreachable")
+
+    async def _serve(self) -> object:
+        """Serve system messages, and drop all else: requests come over the socket."""
+        process = self._process
+        task = process.task
+        assert task is not None
+        while True:
+            mailbox = process.mailbox
+            if not mailbox:
+                task.custom_sleep_data = process
+                await park()
+                continue
+            message = process.took(mailbox.popleft())
+            if isinstance(message, SystemCaller):
+                ending = await serve_system(process, self, message)
+                if ending is not None:
+                    return ending.reason
+            elif isinstance(message, Caller):
+                message.refuse(NotImplementedError("an admin server is asked over its socket"))
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                async for stream in listener.connections():
+                    if self.connections >= self._door.limit:
+                        await self._turn_away(stream)
+                        continue
+                    self.connections += 1
+                    nursery.start_soon(self._connection, stream, name="admin connection")
+                return
+            except OSError as error:
+                # Out of file numbers or memory: those who are here may leave, so this passes.
+                logger.warning("the admin server cannot accept: %s", error)
+                await trio.sleep(ACCEPT_PAUSE)
+
+    async def _connection(self, stream: trio.abc.Stream) -> None:
+        try:
+            await self._talk(stream)
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+            logger.debug("an admin connection broke: %r", gone.exceptions[0])
+        except* Exception as errors:  # the edge to foreign clients: a connection's failure is its own
+            logger.warning("an admin connection failed", exc_info=errors)
+        finally:
+            self.connections -= 1
+            self.served += 1
+            await trio.aclose_forcefully(stream)
+
+    async def _talk(self, stream: trio.abc.Stream) -> None:
+        try:
+            peer = self._door.admit(stream)
+        except Refusal as refusal:
+            logger.warning("an admin connection was refused: %s", refusal)
+            await _say(stream, refusal)
+            return
+        await Connection(stream, peer, self._door, self._process).serve()
+
+    async def _turn_away(self, stream: trio.abc.Stream) -> None:
+        refusal = Refusal(
+            "this node takes no more admin connections now",
+            f"{self._door.limit} are open",
+            "close one of them, or try again later",
+            Code.REFUSED,
+        )
+        try:
+            await _say(stream, refusal)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it left by itself
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+async def _say(stream: trio.abc.Stream, refusal: Refusal) -> None:
+    """Say why, for at most a second: whoever just came has room for one line."""
+    with trio.move_on_after(1.0):
+        await stream.send_all(protocol.encode_error(None, refusal))
