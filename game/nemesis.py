@@ -58,7 +58,8 @@ class Nemesis:
         for _ in range(PATIENCE):
             busy = [name for name in _names("table/" if kind != "wallet" else "wallet/") if _in_hand(name)]
             if busy:
-                self._kill(kind, self.random.choice(busy), in_flight=True)
+                # A kill of the lobby interrupts no command of its own: it does not count as one.
+                self._kill(kind, self.random.choice(busy), in_flight=kind != "lobby")
                 return
             await trio.lowlevel.checkpoint()
         names = _names("table/" if kind != "wallet" else "wallet/")

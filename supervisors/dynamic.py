@@ -16,7 +16,7 @@ from .supervisor import Supervisor
 class DynamicSupervisor(Supervisor):
     """Start children with `start_child(supervisor, child(...))`, stop them with `terminate_child(supervisor, pid)`."""
 
-    def _make(self, children: Any) -> machines.Machine:
+    def _make_machine(self, children: Any) -> machines.Machine:
         if children:
             raise BadSpec(
                 f"a dynamic supervisor starts empty, but init of {type(self).__qualname__} returned {children!r}: "

@@ -32,7 +32,7 @@ from runtime.kernel.api import call
 from runtime.kernel.exits import KILL, KILLED, NORMAL, SHUTDOWN, ProcessExit
 from runtime.kernel.ids import Pid
 from runtime.kernel.parking import park
-from runtime.kernel.process import Process, unlink
+from runtime.kernel.process import Body, Process, unlink
 from runtime.kernel.requests import Asker, Caller, ExitWatch, SystemCaller
 from runtime.kernel.signals import Exit
 from runtime.kernel.table import Destination
@@ -57,7 +57,7 @@ class Supervisor(Behaviour):
     trap_exit = True
     child_type = "supervisor"
     # It waits in the runtime's own trap only, so that a kill can be answered by waiting for the children.
-    _scoped = False
+    _behaviour_scoped = False
 
     def init(self, *args: Any) -> Any:
         """Runs first, with the arguments of the start. Returns the list of children, or IGNORE."""
@@ -69,11 +69,11 @@ class Supervisor(Behaviour):
 
     def state(self) -> object:
         """The children as they stand, in start order."""
-        return {str(c.key): c.state for c in self._machine.children.values()}
+        return {str(c.key): c.state for c in self.__machine.children.values()}
 
     def overview(self) -> SupervisorView | None:
-        machine = self._machine
-        gauge = machine.gauge(self._process.table.timers.clock())
+        machine = self.__machine
+        gauge = machine.gauge(self.__process.table.timers.clock())
         children = tuple(
             ChildView(c.spec.id, c.pid, c.state, c.spec.type) for c in machine.children.values()
         )
@@ -81,40 +81,44 @@ class Supervisor(Behaviour):
 
     # -- the process ---------------------------------------------------------------------------------
 
-    def _make(self, children: Any) -> machines.Machine:
+    def _make_machine(self, children: Any) -> machines.Machine:
         flags = check_flags(self.flags())
         return machines.StaticMachine(flags, check_children(children, flags))
 
     @classmethod
-    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
         supervisor = cls()
         process.behaviour = supervisor
         process.trap_exit = True
+        supervisor.__process = process
         children = supervisor.init(*args)
         if children is IGNORE:
             ack.ignore()
-            return NORMAL
-        supervisor._process = process
-        supervisor._machine = supervisor._make(children)
-        supervisor._ack = ack
+            process.end(NORMAL)
+            return None
+        supervisor.__machine = supervisor._make_machine(children)
+        supervisor.__ack = ack
+        return supervisor.__live, None
+
+    async def __live(self, process: Process, _argument: object) -> object:
         async with trio.open_nursery() as nursery:
-            supervisor._nursery = nursery
+            self.__nursery = nursery
             try:
-                return await supervisor._serve()
+                return await self.__serve()
             except ProcessExit as ended:
                 # Killed, or a bug of ours: children get the signal that a link would bring them.
-                await supervisor._abandon(ended.reason)
+                await self.__abandon(ended.reason)
                 raise
         raise AssertionError("unreachable")
 
-    _process: Process
-    _machine: machines.Machine
-    _nursery: trio.Nursery
-    _ack: Ack | None
+    __process: Process
+    __machine: machines.Machine
+    __nursery: trio.Nursery
+    __ack: Ack | None
 
-    async def _serve(self) -> object:
-        process = self._process
-        ending = await self._perform(machines.Boot())
+    async def __serve(self) -> object:
+        process = self.__process
+        ending = await self.__perform(machines.Boot())
         while ending is None:
             mailbox = process.mailbox
             if process.exiting is not None:
@@ -128,65 +132,65 @@ class Supervisor(Behaviour):
             message = mailbox.popleft()
             if process.uncounted or process.senders:
                 message = process.took(message)
-            ending = await self._take(process, message)
+            ending = await self.__take(process, message)
         return ending.reason
 
-    async def _take(self, process: Process, message: object) -> machines.Finish | None:
+    async def __take(self, process: Process, message: object) -> machines.Finish | None:
         if isinstance(message, Exit):
             if message.source == process.parent:
-                return await self._perform(machines.Close(message.reason))
-            return await self._perform(machines.Exited(message.source, message.reason))
+                return await self.__perform(machines.Close(message.reason))
+            return await self.__perform(machines.Exited(message.source, message.reason))
         if isinstance(message, machines.Retry):
-            return await self._perform(message)
+            return await self.__perform(message)
         if isinstance(message, SystemCaller):
             stop = await serve_system(process, self, message)
-            return await self._perform(machines.Close(stop.reason)) if stop is not None else None
+            return await self.__perform(machines.Close(stop.reason)) if stop is not None else None
         if isinstance(message, (Caller, Asker)):
             process.current = message
-            ending = await self._perform(machines.Ask(message, message.request))
+            ending = await self.__perform(machines.Ask(message, message.request))
             process.current = None
             return ending
         logger.warning("supervisor %s got a message it does not know and dropped it: %r", process.pid, message)
         return None
 
-    async def _perform(self, event: machines.Event) -> machines.Finish | None:
+    async def __perform(self, event: machines.Event) -> machines.Finish | None:
         """Let the machine decide and do as it says; Finish when the supervisor is to end."""
-        clock = self._process.table.timers.clock
-        effects = self._machine.handle(event, clock())
+        clock = self.__process.table.timers.clock
+        effects = self.__machine.handle(event, clock())
         while True:
             outcome: object = None
             blocked = False
             for effect in effects:
                 match effect:
                     case machines.Launch(spec):
-                        outcome, blocked = await self._launch(spec), True
+                        outcome, blocked = await self.__launch(spec), True
                     case machines.Halt(pid, spec):
-                        outcome, blocked = await self._halt(pid, spec.shutdown), True
+                        outcome, blocked = await self.__halt(pid, spec.shutdown), True
                     case machines.HaltAll(children):
-                        outcome, blocked = await self._halt_all(children), True
+                        outcome, blocked = await self.__halt_all(children), True
                     case machines.Started():
-                        if self._ack is not None:
-                            self._ack.ok()
-                            self._ack = None
+                        if self.__ack is not None:
+                            self.__ack.ok()
+                            self.__ack = None
                     case machines.TryAgain(key):
-                        self._process.post(machines.Retry(key))
+                        self.__process.post(machines.Retry(key))
                     case machines.Answer(token, value):
                         token.answer(value)  # type: ignore[attr-defined]  # the Caller given with Ask
                     case machines.Report(what, key, reason):
-                        logger.info("supervisor %s: %s of %r: %r", self._process.label, what, key, reason)
+                        logger.info("supervisor %s: %s of %r: %r", self.__process.label, what, key, reason)
                     case machines.Finish():
                         return effect
             if not blocked:
                 return None
-            effects = self._machine.handle(machines.Done(outcome), clock())
+            effects = self.__machine.handle(machines.Done(outcome), clock())
 
-    async def _launch(self, spec: ChildSpec) -> object:
-        process = self._process
+    async def __launch(self, spec: ChildSpec) -> object:
+        process = self.__process
         outcome = await launch(
             spec.start,
             spec.args,
             table=process.table,
-            nursery=self._nursery,
+            nursery=self.__nursery,
             parent=process,
             linked=True,
             name=spec.name,
@@ -199,22 +203,22 @@ class Supervisor(Behaviour):
         assert isinstance(outcome, Process)
         return outcome.pid
 
-    async def _halt(self, pid: Pid, shutdown: Shutdown) -> object:
+    async def __halt(self, pid: Pid, shutdown: Shutdown) -> object:
         """Stop one child and wait for its end (S31): its link is cut first, so that it cannot refuse (S34)."""
-        watch = self._begin_halt(pid, shutdown)
+        watch = self.__begin_halt(pid, shutdown)
         if not isinstance(watch, ExitWatch):
             return watch
         if shutdown != "brutal_kill" and shutdown != math.inf:
-            self._process.table.timers.watch(_Impatience(watch, pid), shutdown)
-        return await self._wait(watch)
+            self.__process.table.timers.watch(_Impatience(watch, pid), shutdown)
+        return await self.__wait(watch)
 
-    def _begin_halt(self, pid: Pid, shutdown: Shutdown) -> ExitWatch | object:
+    def __begin_halt(self, pid: Pid, shutdown: Shutdown) -> ExitWatch | object:
         """Ask a child to end. Returns a watch for its end, or its reason if it is dead already."""
-        process = self._process
+        process = self.__process
         unlink(process, pid)
         target = pid._process
         if target is None:
-            return self._queued_exit(pid)
+            return self.__queued_exit(pid)
         watch = ExitWatch(None, process.task, target, pid)
         if target.deferred is None:
             target.deferred = {}
@@ -222,37 +226,37 @@ class Supervisor(Behaviour):
         target.exit_signal(process.pid, KILL if shutdown == "brutal_kill" else SHUTDOWN)
         return watch
 
-    def _queued_exit(self, pid: Pid) -> object:
+    def __queued_exit(self, pid: Pid) -> object:
         """Take the Exit of a dead child out of the mailbox (S66); its reason, KILLED if it was never linked."""
-        mailbox = self._process.mailbox or ()
+        mailbox = self.__process.mailbox or ()
         for index, message in enumerate(mailbox):
             if isinstance(message, Exit) and message.source == pid:
-                del self._process.mailbox[index]  # type: ignore[union-attr]  # we are iterating over it
-                self._process.took(message)
+                del self.__process.mailbox[index]  # type: ignore[union-attr]  # we are iterating over it
+                self.__process.took(message)
                 return message.reason
         return KILLED
 
-    async def _wait(self, watch: ExitWatch) -> object:
-        task = self._process.task
+    async def __wait(self, watch: ExitWatch) -> object:
+        task = self.__process.task
         assert task is not None
         while watch.callee.pid._process is not None:
             task.custom_sleep_data = watch
             await park()
         return watch.callee.exiting
 
-    async def _halt_all(self, children: tuple[tuple[Pid, ChildSpec], ...]) -> list[object]:
+    async def __halt_all(self, children: tuple[tuple[Pid, ChildSpec], ...]) -> list[object]:
         """Stop several at once: all are signalled, then each is waited for within its own time (S42)."""
-        begun = [(self._begin_halt(pid, spec.shutdown), pid, spec) for pid, spec in children]
+        begun = [(self.__begin_halt(pid, spec.shutdown), pid, spec) for pid, spec in children]
         for watch, pid, spec in begun:
             if isinstance(watch, ExitWatch) and spec.shutdown != "brutal_kill" and spec.shutdown != math.inf:
-                self._process.table.timers.watch(_Impatience(watch, pid), spec.shutdown)
-        return [await self._wait(watch) if isinstance(watch, ExitWatch) else watch for watch, _, _ in begun]
+                self.__process.table.timers.watch(_Impatience(watch, pid), spec.shutdown)
+        return [await self.__wait(watch) if isinstance(watch, ExitWatch) else watch for watch, _, _ in begun]
 
-    async def _abandon(self, reason: object) -> None:
+    async def __abandon(self, reason: object) -> None:
         """Die: tell the children, as links would, and wait for them; cancel what stays too long."""
-        process = self._process
+        process = self.__process
         patience = 0.0
-        for one in list(self._machine.children.values()):
+        for one in list(self.__machine.children.values()):
             target = one.pid._process if one.pid is not None else None
             if target is None:
                 continue
@@ -261,16 +265,16 @@ class Supervisor(Behaviour):
             unlink(process, target.pid)
             target.exit_signal(process.pid, reason, linked=True)
         with trio.move_on_after(patience, shield=True):
-            while any(c.pid is not None and c.pid._process is not None for c in self._machine.children.values()):
-                for one in list(self._machine.children.values()):
+            while any(c.pid is not None and c.pid._process is not None for c in self.__machine.children.values()):
+                for one in list(self.__machine.children.values()):
                     target = one.pid._process if one.pid is not None else None
                     if target is not None:
                         watch = ExitWatch(None, process.task, target, target.pid)
                         if target.deferred is None:
                             target.deferred = {}
                         target.deferred[watch] = None
-                        await self._wait(watch)
-        self._nursery.cancel_scope.cancel()
+                        await self.__wait(watch)
+        self.__nursery.cancel_scope.cancel()
 
 
 class _Impatience:

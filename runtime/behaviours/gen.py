@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast, final
 
 import trio
 
 from ..errors import BanyanError, Misuse
-from ..kernel.exits import KILL, NORMAL, Crash
+from ..kernel.exits import KILL, NORMAL, Crash, ProcessExit
 from ..kernel.ids import Pid
 from ..kernel.parking import park, wake
-from ..kernel.process import DEFAULT_LIMIT, Process, unlink
-from ..kernel.table import ProcessTable, current_process, current_table
+from ..kernel.process import DEFAULT_LIMIT, Body, Process, unlink
+from ..kernel.table import ProcessTable, context_of, current_process, current_table
 
 
 @final
@@ -176,11 +177,15 @@ class Behaviour:
     # What kind of child it is in a supervision tree: "worker" or "supervisor".
     child_type: ClassVar[str] = "worker"
     # Whether its tasks need a cancel scope: told from its callbacks when a subclass is made.
-    _scoped: ClassVar[bool] = False
+    _behaviour_scoped: ClassVar[bool] = False
 
     @classmethod
-    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
-        """The life of one process: run `init`, tell `ack`, serve; returns the exit reason."""
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
+        """The first step of a process, in its own context, before it has a task.
+
+        Returns the body that its task runs, with that body's argument; None if the process has ended here.
+        Tells `ack` when the process is up. What it raises is the exit reason.
+        """
         raise NotImplementedError
 
     def overview(self) -> SupervisorView | None:
@@ -194,6 +199,9 @@ class Behaviour:
         """
         return value
 
+
+# A plain `init` runs within the start, without a switch to another task; so many may follow each other.
+STARTS_A_PASS = 32
 
 Start = type[Behaviour] | Callable[..., Awaitable[object]]
 
@@ -225,43 +233,45 @@ async def launch(
         return StartError(AlreadyStarted(table.names[name].pid))
     ack = Ack(trio.lowlevel.current_task())
     if isinstance(start, type) and issubclass(start, Behaviour):
-        cls = start
-
-        async def body(process: Process) -> object:
-            return await cls._run(process, ack, args)
-
-        process = table.spawn(
-            body,
-            label or cls.__qualname__,
-            nursery=nursery,
+        process = table.create(
+            label or start.__qualname__,
             parent=parent,
             linked=linked,
-            trap_exit=cls.trap_exit,
-            scoped=cls._scoped,
-            limit=cls.mailbox_limit,
+            trap_exit=start.trap_exit,
+            scoped=start._behaviour_scoped,
+            limit=start.mailbox_limit,
         )
+        begin: Callable[[Process, Ack, tuple[Any, ...]], tuple[Body, object] | None] = start._behaviour_begin
     elif callable(start):
         function = cast("Callable[..., Awaitable[object]]", start)
-
-        async def plain(process: Process) -> object:
-            ack.ok()
-            await function(*args)
-            return NORMAL
-
-        process = table.spawn(
-            plain,
-            label or str(getattr(function, "__qualname__", function)),
-            nursery=nursery,
-            parent=parent,
-            linked=linked,
+        process = table.create(
+            label or str(getattr(function, "__qualname__", function)), parent=parent, linked=linked
         )
+        begin = partial(_begin_plain, function)
     else:
         raise Misuse(f"wanted a behaviour's class or an async function to start, got {start!r}")
     ack.process = process
     process.current = ack
     if name is not None:
         table.register(name, process)
-    table.timers.watch(ack, timeout)
+    context = context_of(process)
+    try:
+        begun = context.run(begin, process, ack, args)
+    except ProcessExit as ended:
+        process.end(ended.reason)
+    except Exception as error:  # what init raises is the exit reason of the new process
+        process.end(Crash(error))
+    else:
+        if process.exiting is not None:
+            process.end(process.exiting)
+        elif begun is not None:
+            table.begin(process, context, *begun, nursery)
+    if ack.outcome is None:
+        table.timers.watch(ack, timeout)
+    else:
+        table.starts += 1
+        if table.starts % STARTS_A_PASS == 0:
+            await trio.lowlevel.checkpoint()
     while ack.outcome is None:
         ack.task.custom_sleep_data = ack
         try:
@@ -272,6 +282,20 @@ async def launch(
                 process.exit_signal(process.pid, KILL)
             raise
     return ack.outcome
+
+
+def _begin_plain(
+    function: Callable[..., Awaitable[object]], _process: Process, ack: Ack, args: tuple[Any, ...]
+) -> tuple[Body, object]:
+    ack.ok()
+    return _plain, (function, args)
+
+
+async def _plain(_process: Process, call: tuple[Callable[..., Awaitable[object]], tuple[Any, ...]]) -> object:
+    """The body of a process that is an async function."""
+    function, args = call
+    await function(*args)
+    return NORMAL
 
 
 async def start(

@@ -42,7 +42,7 @@ from ..kernel.api import wait_for_room
 from ..kernel.exits import NORMAL, Crash, ProcessExit
 from ..kernel.ids import Pid
 from ..kernel.parking import park
-from ..kernel.process import Process
+from ..kernel.process import Body, Process
 from ..kernel.requests import Asker, Caller, SystemCaller, mailbox_full
 from ..kernel.signals import Exit
 from ..kernel.table import Destination, current_table
@@ -133,6 +133,17 @@ TIMEOUT = TimeoutMessage()
 
 
 @final
+class _Init:
+    """In the place of a first result: `init` waits, so it runs in the process's own task."""
+
+    __slots__ = ("ack", "args")
+
+    def __init__(self, ack: Ack, args: tuple[Any, ...]) -> None:
+        self.ack = ack
+        self.args = args
+
+
+@final
 class CastEnvelope:
     """How a cast lies in a mailbox."""
 
@@ -149,12 +160,12 @@ _CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_conti
 class GenServer(Behaviour):
     """The base of a server. Override the callbacks you need; see the module for an example."""
 
-    _async: ClassVar[frozenset[str]] = frozenset()
+    __async: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._async = frozenset(n for n in _CALLBACKS if inspect.iscoroutinefunction(getattr(cls, n, None)))
-        cls._scoped = bool(cls._async)
+        cls.__async = frozenset(n for n in _CALLBACKS if inspect.iscoroutinefunction(getattr(cls, n, None)))
+        cls._behaviour_scoped = bool(cls.__async)
 
     # -- callbacks -----------------------------------------------------------------------------------
 
@@ -199,80 +210,76 @@ class GenServer(Behaviour):
     # -- the process ---------------------------------------------------------------------------------
 
     @classmethod
-    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
         server = cls()
         process.behaviour = server
+        if "init" in cls.__async:
+            return server.__live, _Init(ack, args)
         first = server.init(*args)
-        if "init" in cls._async:
-            first = await first
+        ended = server.__judge(ack, first)
+        if ended is not None:
+            process.end(ended.reason)
+            return None
+        return server.__live, first
+
+    def __judge(self, ack: Ack, first: object) -> Stop | None:
+        """What `init` has returned: tell the starter; a Stop if the process is to end."""
         if first is IGNORE:
             ack.ignore()
-            return NORMAL
+            return Stop(NORMAL)
         if type(first) is Stop:
-            return first.reason
+            return first
         if first is not None and type(first) not in (Continue, NoReply):
-            return BadReturn(first)
-        server._started(process)
+            return Stop(BadReturn(first))
         ack.ok()
-        replies: list[tuple[Caller, object]] = []
-        try:
-            reason = await server._loop(process, first, replies)
-        except ProcessExit as ended:
-            if process.exiting is not None:
-                raise  # killed, or a signal took it: no callback runs any more
-            reason = ended.reason
-        except Exception as error:  # a callback's exception is this process's exit reason
-            reason = Crash(error)
-        try:
-            await server._terminate(reason)
-        except ProcessExit as ended:
-            if process.exiting is not None:
-                raise
-            reason = ended.reason
-        except Exception as error:  # a failing terminate replaces the reason (N18)
-            reason = Crash(error)
-        for caller, value in replies:
-            caller.answer(value)
-        return reason
+        return None
 
-    def _started(self, process: Process) -> None:
-        """A hook for behaviours built on this one: `init` is done, the starter not told yet."""
+    async def __live(self, process: Process, result: Any) -> object:
+        """Serve until something says stop, then run `terminate`; returns the exit reason.
 
-    async def _terminate(self, reason: object) -> None:
-        done = self.terminate(reason)
-        if "terminate" in self._async:
-            await done
-
-    async def _loop(self, process: Process, first: object, replies: list[tuple[Caller, object]]) -> object:
-        """Serve until something says stop; returns the exit reason. `replies` are for after terminate."""
-        handle_call, handle_cast, handle_info = self.handle_call, self.handle_cast, self.handle_info
-        call_waits = "handle_call" in self._async
-        cast_waits = "handle_cast" in self._async
-        info_waits = "handle_info" in self._async
+        This frame lies under every idle server, so it is kept small and alone. `result` is what the last
+        callback returned, other than a call that was plainly answered; at first, what `init` did.
+        """
         task = process.task
-        assert task is not None
+        # The reply of a Stop: kept where a crash of terminate cannot lose it (N14).
+        last_reply: tuple[Caller, object] | None = None
         timeout: float | None = None
-        result = first
-        message: object = None
-        while True:
-            # Invariant: `result` is what the last callback other than a plainly answered call returned.
-            while result is not None:
-                kind = type(result)
-                if kind is NoReply:
-                    timeout, result = result.timeout, result.then  # type: ignore[attr-defined]  # kind was tested
-                elif kind is Continue:
-                    result = self.handle_continue(result.term)  # type: ignore[attr-defined]  # kind was tested
-                    if "handle_continue" in self._async:
-                        result = await result
-                elif kind is Stop:
-                    return result.reason  # type: ignore[attr-defined]  # kind was tested
-                else:
-                    return BadReturn(result)
+        message: Any = None
+        reason: object = NORMAL
+        try:
+            if type(result) is _Init:
+                ended = self.__judge(result.ack, first := await self.init(*result.args))
+                if ended is not None:
+                    return ended.reason
+                result = first
+            handle_call, handle_cast = self.handle_call, self.handle_cast
+            waits = self.__async
+            call_waits = "handle_call" in waits
             budget = BATCH
             while True:
+                while result is not None:
+                    kind = type(result)
+                    if kind is NoReply:
+                        timeout, result = result.timeout, result.then
+                    elif kind is Continue:
+                        result = self.handle_continue(result.term)
+                        if "handle_continue" in waits:
+                            result = await result
+                    elif kind is Stop:
+                        break
+                    else:
+                        result = Stop(BadReturn(result))
+                if result is not None:
+                    reason = result.reason
+                    break
                 mailbox = process.mailbox
                 if not mailbox:
-                    message = await self._wait(process, task, timeout)
+                    if timeout is None:
+                        task.custom_sleep_data = process  # type: ignore[union-attr]  # it runs, so it has a task
+                        await park()
+                        budget = BATCH
+                        continue
+                    message = await self.__wait(process, timeout)
                     if message is None:
                         continue
                 elif process.exiting is not None:
@@ -289,41 +296,74 @@ class GenServer(Behaviour):
                 kind = type(message)
                 if kind is Caller or kind is Asker:
                     process.current = message
-                    answer = handle_call(message.request, message)  # type: ignore[attr-defined,arg-type]  # kind was tested
+                    answer = handle_call(message.request, message)
                     if call_waits:
                         answer = await answer
+                    timeout = None
                     if type(answer) not in _DIRECTIVES:
                         process.current = None
-                        message.answer(answer)  # type: ignore[attr-defined]  # kind was tested
-                        timeout = None
+                        message.answer(answer)
                         continue
-                    result = self._after_call(process, message, answer, replies)  # type: ignore[arg-type]  # a Caller
+                    result = self.__after_call(process, message, answer)
+                    if type(result) is Stop and result.reply is not _MISSING:
+                        last_reply = (message, result.reply)
                 elif kind is CastEnvelope:
                     process.current = message
-                    result = handle_cast(message.request)  # type: ignore[attr-defined]  # kind was tested
-                    if cast_waits:
+                    result = handle_cast(message.request)
+                    if "handle_cast" in waits:
                         result = await result
+                    timeout = None
                 elif kind is SystemCaller:
                     # A system message leaves the timeout as it was: the wait starts anew (N21).
-                    stop = await serve_system(process, self, message)  # type: ignore[arg-type]  # kind was tested
+                    stop = await serve_system(process, self, message)
                     if stop is not None:
-                        return stop.reason
-                    continue
-                elif kind is Exit and message.source == process.parent:  # type: ignore[attr-defined]  # kind was tested
-                    return message.reason  # type: ignore[attr-defined]  # the parent's word: terminate and end (N20)
+                        reason = stop.reason
+                        break
+                elif kind is Exit and message.source == process.parent:
+                    reason = message.reason  # the parent's word: terminate and end (N20)
+                    break
                 else:
                     process.current = message
-                    result = handle_info(message)
-                    if info_waits:
+                    result = self.handle_info(message)
+                    if "handle_info" in waits:
                         result = await result
-                process.current = None
-                timeout = None
-                if result is not None:
-                    break
+                    timeout = None
+                process.current = message = None
+        except ProcessExit as ended:
+            if process.exiting is not None or process.current.__class__ is Ack:
+                raise  # killed, or a signal took it, or it is not up yet: no callback runs any more
+            reason = ended.reason
+        except Exception as error:  # a callback's exception is this process's exit reason
+            if process.current.__class__ is Ack:
+                raise  # it is not up yet: a failed init calls no terminate (N3)
+            reason = Crash(error)
+        return await self.__finish(process, reason, last_reply)
 
-    async def _wait(self, process: Process, task: trio.lowlevel.Task, timeout: float | None) -> object:
+    async def __finish(
+        self, process: Process, reason: object, last_reply: tuple[Caller, object] | None
+    ) -> object:
+        """Run `terminate`, whose failure replaces the reason (N18), then give the reply of a Stop."""
+        try:
+            done = self.terminate(reason)
+            if "terminate" in self.__async:
+                await done
+        except ProcessExit as ended:
+            if process.exiting is not None:
+                raise
+            reason = ended.reason
+        except Exception as error:  # the exit reason from now on
+            reason = Crash(error)
+        if last_reply is not None:
+            caller, value = last_reply
+            process.current = None
+            caller.answer(value)
+        return reason
+
+    async def __wait(self, process: Process, timeout: float) -> object:
         """Wait for the mailbox; TIMEOUT if the callback's timeout passed first, else None."""
-        if timeout is None or timeout == math.inf:
+        task = process.task
+        assert task is not None
+        if timeout == math.inf:
             task.custom_sleep_data = process
             await park()
         elif timeout <= 0:
@@ -343,24 +383,19 @@ class GenServer(Behaviour):
                 deadline.process = None
         return None
 
-    def _after_call(
-        self, process: Process, caller: Caller, answer: object, replies: list[tuple[Caller, object]]
-    ) -> object:
+    def __after_call(self, process: Process, caller: Caller, answer: Any) -> Any:
         """Do what a directive of `handle_call` says about the reply; returns what is left of it."""
-        process.current = None
-        if isinstance(answer, Reply):
+        kind = type(answer)
+        if kind is Reply:
             caller.answer(answer.value)
             return NoReply(answer.timeout, answer.then)
-        if isinstance(answer, Raise):
+        if kind is Raise:
             caller.refuse(answer.error)
             return None
-        if isinstance(answer, Stop) and answer.reply is not _MISSING:
-            # Kept where a crash of terminate would not lose it: the caller gets this reply in any case.
-            replies.append((caller, answer.reply))
-            return answer
-        if process.deferred is None:
-            process.deferred = {}
-        process.deferred[caller] = None
+        if kind is not Stop or answer.reply is _MISSING:
+            if process.deferred is None:
+                process.deferred = {}
+            process.deferred[caller] = None
         return answer
 
 

@@ -109,11 +109,11 @@ class EventSourced(GenServer, Generic[S, E]):
     # How many entries at most lie between two snapshots, unless `snapshot_now` says otherwise.
     snapshot_every: ClassVar[int] = 256
 
-    _reconciles: ClassVar[bool] = False
+    __reconciles: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._reconciles = cls.reconcile is not EventSourced.reconcile
+        cls.__reconciles = cls.reconcile is not EventSourced.reconcile
 
     # -- what a subclass says ------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class EventSourced(GenServer, Generic[S, E]):
 
     key: str
     sequence: int
-    _state: S
+    __state: S
 
     async def init(self, key: str, *args: Any) -> Any:
         """Recover: the newest snapshot, then each entry after it."""
@@ -194,48 +194,48 @@ class EventSourced(GenServer, Generic[S, E]):
         self.key = key
         self.world = process.table.world
         self.setup(*args)
-        self._journal_epoch = _epoch(journal)
-        self._own: Process = process
-        self._outbox = Outbox()
-        self._replies: dict[str, _Replies] = {}
-        self._state = self.initial(key)
-        self.sequence = self._snapshot_at = 0
+        self.__journal_epoch = cast("Journal", journal).epoch
+        self.__own: Process = process
+        self.__outbox = Outbox()
+        self.__replies: dict[str, _Replies] = {}
+        self.__state = self.initial(key)
+        self.sequence = self.__snapshot_at = 0
         snapshot, entries = await call(WRITER, Load(key), timeout=30.0)
         if snapshot is not None:
-            self._restore(snapshot)
+            self.__restore(snapshot)
         for entry in entries:
-            self._replay(entry)
-        self.recovered(self._state)
-        self._send_due()
-        return _RECONCILE if self._reconciles else None
+            self.__replay(entry)
+        self.recovered(self.__state)
+        self.__send_due()
+        return _RECONCILE if self.__reconciles else None
 
     async def handle_continue(self, term: Any) -> None:
-        await self.reconcile(self._state)
+        await self.reconcile(self.__state)
 
     def setup(self, *args: Any) -> None:
         """Runs first, with the arguments of the start after the key. Must not wait."""
 
-    def _restore(self, snapshot: Snapshot) -> None:
+    def __restore(self, snapshot: Snapshot) -> None:
         state, replies = cast("tuple[S, tuple[Any, ...]]", decode(snapshot.payload))
-        self._state = state
+        self.__state = state
         for sender, highest, kept in replies:
-            of_sender = self._replies[sender] = _Replies()
+            of_sender = self.__replies[sender] = _Replies()
             of_sender.kept.extend(kept)
             of_sender.highest = highest
-        self.sequence = self._snapshot_at = snapshot.sequence
+        self.sequence = self.__snapshot_at = snapshot.sequence
 
-    def _replay(self, entry: Entry) -> None:
+    def __replay(self, entry: Entry) -> None:
         events, reply = cast("tuple[tuple[E, ...], object]", decode(entry.payload))
         for event in events:
-            self._state = self.apply(self._state, event)
+            self.__state = self.apply(self.__state, event)
         self.sequence = entry.sequence
         if entry.sender:
-            self._replies.setdefault(entry.sender, _Replies()).add(entry.number, reply)
+            self.__replies.setdefault(entry.sender, _Replies()).add(entry.number, reply)
 
     async def handle_call(self, request: Any, caller: Caller) -> Any:
         if isinstance(request, Numbered):
             sender, number, command = request.sender, request.number, request.command
-            done = self._replies.get(sender)
+            done = self.__replies.get(sender)
             if done is not None and number <= done.highest:
                 for kept, reply in done.kept:
                     if kept == number:
@@ -244,46 +244,46 @@ class EventSourced(GenServer, Generic[S, E]):
         else:
             sender, number, command = "", 0, request
         if isinstance(command, Query):
-            answer = self.query(self._state, command)
+            answer = self.query(self.__state, command)
             return Raise(Refused(answer.reason)) if isinstance(answer, Refuse) else answer
-        outcome = self.handle(self._state, command)
+        outcome = self.handle(self.__state, command)
         if isinstance(outcome, Refuse):
             return Raise(Refused(outcome.reason))
-        reply = await self._commit(outcome, sender, number)
-        return Reply(reply, then=_RECONCILE) if self._reconciles else reply
+        reply = await self.__commit(outcome, sender, number)
+        return Reply(reply, then=_RECONCILE) if self.__reconciles else reply
 
     async def handle_cast(self, request: Any) -> Any:
-        await self._do(request)
-        return _RECONCILE if self._reconciles else None
+        await self.__do(request)
+        return _RECONCILE if self.__reconciles else None
 
     async def handle_info(self, message: Any) -> Any:
         match message:
             case Answer(label=_Sent(destination, number)):
-                await self._answered(message, destination, number)
+                await self.__answered(message, destination, number)
             case Answer(label="snapshot"):
                 return None  # lost or kept: the entries are there in any case
             case _SendAgain(destination):
-                self._outbox.again(destination)
-                self._send_due()
+                self.__outbox.again(destination)
+                self.__send_due()
             case _ if hasattr(type(message), "__message__"):
-                await self._do(message)
+                await self.__do(message)
             case _:
-                self.unexpected(self._state, message)
-        return _RECONCILE if self._reconciles else None
+                self.unexpected(self.__state, message)
+        return _RECONCILE if self.__reconciles else None
 
     def unexpected(self, state: S, message: object) -> None:
         """Runs for a message that is no command: an Exit, a Down. Must not wait."""
         super().handle_info(message)
 
-    async def _do(self, command: object) -> bool:
+    async def __do(self, command: object) -> bool:
         """Handle a command that nobody waits for; whether it was accepted."""
-        outcome = self.handle(self._state, command)
+        outcome = self.handle(self.__state, command)
         if isinstance(outcome, Refuse):
             return False
-        await self._commit(outcome, "", 0)
+        await self.__commit(outcome, "", 0)
         return True
 
-    async def _commit(self, outcome: tuple[Any, Any], sender: str, number: int) -> object:
+    async def __commit(self, outcome: tuple[Any, Any], sender: str, number: int) -> object:
         """Journal the events and the reply, then make them true; returns the reply."""
         happened, reply = outcome
         events: tuple[E, ...]
@@ -295,7 +295,7 @@ class EventSourced(GenServer, Generic[S, E]):
             events = (happened,)
         if not events:
             return reply
-        state = self._state
+        state = self.__state
         for event in events:
             state = self.apply(state, event)
         world = self.world
@@ -305,7 +305,7 @@ class EventSourced(GenServer, Generic[S, E]):
         entry = Entry(
             key=self.key,
             sequence=sequence,
-            epoch=self._journal_epoch,
+            epoch=self.__journal_epoch,
             schema=self.schema,
             sender=sender,
             number=number,
@@ -316,33 +316,33 @@ class EventSourced(GenServer, Generic[S, E]):
         await call(WRITER, Append(entry), timeout=60.0)
         if world.buggify("event_sourced.committed"):
             exit_with(KILLED)
-        self._state, self.sequence = state, sequence
+        self.__state, self.sequence = state, sequence
         if sender:
-            self._replies.setdefault(sender, _Replies()).add(number, reply)
+            self.__replies.setdefault(sender, _Replies()).add(number, reply)
         self.committed(state, events)
-        self._send_due()
-        if self.snapshot_now(state, sequence - self._snapshot_at):
-            await self._take_snapshot()
+        self.__send_due()
+        if self.snapshot_now(state, sequence - self.__snapshot_at):
+            await self.__take_snapshot()
         return reply
 
-    async def _take_snapshot(self) -> None:
-        replies = [(sender, kept.highest, tuple(kept.kept)) for sender, kept in self._replies.items()]
+    async def __take_snapshot(self) -> None:
+        replies = [(sender, kept.highest, tuple(kept.kept)) for sender, kept in self.__replies.items()]
         snapshot = Snapshot(
             key=self.key,
             sequence=self.sequence,
-            epoch=self._journal_epoch,
+            epoch=self.__journal_epoch,
             schema=self.schema,
             wall=self.world.wall(),
-            payload=encode((self._state, tuple(replies))),
+            payload=encode((self.__state, tuple(replies))),
         )
-        self._snapshot_at = self.sequence
+        self.__snapshot_at = self.sequence
         # Nobody waits for a snapshot: if it is lost, recovery reads more entries.
         send_request(WRITER, Append(None, snapshot), "snapshot")
 
     # -- deliveries ----------------------------------------------------------------------------------
 
-    def _send_due(self) -> None:
-        for delivery in self._outbox.due(self.pending(self._state)):
+    def __send_due(self) -> None:
+        for delivery in self.__outbox.due(self.pending(self.__state)):
             send_request(
                 delivery.destination,
                 Numbered(self.key, delivery.number, cast("Any", delivery.command)),
@@ -350,12 +350,12 @@ class EventSourced(GenServer, Generic[S, E]):
                 timeout=5.0,
             )
 
-    async def _answered(self, answer: Answer, destination: str, number: int) -> None:
+    async def __answered(self, answer: Answer, destination: str, number: int) -> None:
         refusal = answer.reason if isinstance(answer.reason, Refused) else None
         if answer.failed and refusal is None:
-            self._pause(destination, number)
+            self.__pause(destination, number)
             return
-        delivery = self._outbox.head(destination, number)
+        delivery = self.__outbox.head(destination, number)
         if delivery is None:
             return
         if refusal is None:
@@ -363,30 +363,26 @@ class EventSourced(GenServer, Generic[S, E]):
         elif delivery.refused is not None:
             own = dataclasses.replace(cast("Any", delivery.refused), reason=refusal.reason)
         else:
-            self._pause(destination, number)
+            self.__pause(destination, number)
             return
-        self._outbox.arrived(destination)
-        await self._do(own)
-        self._send_due()
+        self.__outbox.arrived(destination)
+        await self.__do(own)
+        self.__send_due()
 
-    def _pause(self, destination: str, number: int) -> None:
-        seconds = self._outbox.failed(destination, number)
+    def __pause(self, destination: str, number: int) -> None:
+        seconds = self.__outbox.failed(destination, number)
         if seconds is not None:
-            send_after(seconds, self._pid, _SendAgain(destination))
+            send_after(seconds, self.__pid, _SendAgain(destination))
 
     @property
-    def _pid(self) -> Pid:
-        return self._own.pid
+    def __pid(self) -> Pid:
+        return self.__own.pid
 
     # -- what others see -----------------------------------------------------------------------------
 
     def state(self) -> object:
-        return self.format_status(self._state)
+        return self.format_status(self.__state)
 
     def crash_context(self) -> str:
         """Where in its journal the process was: a part of the crash report."""
         return f"{self.key} seq {self.sequence}"
-
-
-def _epoch(journal: object) -> int:
-    return journal.epoch if isinstance(journal, Journal) else 0  # type: ignore[redundant-expr]  # services are objects

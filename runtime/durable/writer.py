@@ -22,7 +22,7 @@ from ..errors import BanyanError
 from ..kernel.exits import ProcessExit
 from ..kernel.messages import Call
 from ..kernel.parking import park
-from ..kernel.process import Process
+from ..kernel.process import Body, Process
 from ..kernel.requests import Asker, Caller, SystemCaller
 from ..kernel.signals import Exit
 from .journal import Journal, SequenceConflict, StoreFull
@@ -59,7 +59,7 @@ class JournalWriter(Behaviour):
 
     trap_exit = True
     mailbox_limit: ClassVar[int] = 1_000_000
-    _scoped = False
+    _behaviour_scoped = False
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -70,11 +70,12 @@ class JournalWriter(Behaviour):
         return {"groups": self.groups, "entries": self.entries, "epoch": self.journal.epoch}
 
     @classmethod
-    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
-        (journal,) = args
-        writer = cls(journal)
-        process.behaviour = writer
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
+        process.behaviour = writer = cls(*args)
         ack.ok()
+        return writer._live, None
+
+    async def _live(self, process: Process, _argument: object) -> object:
         task = process.task
         assert task is not None
         group: list[Caller] = []
@@ -94,16 +95,16 @@ class JournalWriter(Behaviour):
                     group.append(message)
                     continue
                 # Anything else sees what came before it committed.
-                writer._commit(group)
+                self._commit(group)
                 if isinstance(message, SystemCaller):
-                    stop = await serve_system(process, writer, message)
+                    stop = await serve_system(process, self, message)
                     if stop is not None:
                         return stop.reason
                 elif isinstance(message, Caller | Asker):
-                    writer._read(message)
+                    self._read(message)
                 elif isinstance(message, Exit) and message.source == process.parent:
                     return message.reason
-            writer._commit(group)
+            self._commit(group)
 
     def _read(self, caller: Caller) -> None:
         if not isinstance(caller.request, Load):

@@ -111,7 +111,7 @@ def _spawn(
     if not callable(function):
         raise Misuse(f"spawn wants an async function and its arguments, got {function!r}")
 
-    async def body(_process: Process) -> object:
+    async def body(_process: Process, _argument: object) -> object:
         await function(*args)
         return NORMAL
 

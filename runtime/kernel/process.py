@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 10_000
 
-Body = Callable[["Process"], Awaitable[object]]
+Body = Callable[["Process", Any], Awaitable[object]]
 
 # Whose code is running: a process, or for host code beside a node that node's table.
 here: ContextVar[Process | ProcessTable] = ContextVar("banyan_here")
@@ -250,14 +250,13 @@ class _Interrupt:
         raise ProcessExit(self.reason)
 
 
-async def run(process: Process, body: Body) -> None:
+async def run(process: Process, body: Body, argument: object) -> None:
     """The outermost frame of every process: no exception of `body` goes further than this.
 
     What belongs to the host passes: KeyboardInterrupt, SystemExit, TrioInternalError and a Cancelled
     that came from outside (the process then ends with SHUTDOWN, and Trio goes on unwinding).
     """
     process.task = trio.lowlevel.current_task()
-    here.set(process)
     reason: object = NORMAL
     try:
         if process.exiting is not None:
@@ -265,9 +264,9 @@ async def run(process: Process, body: Body) -> None:
         elif process.scoped:
             with trio.CancelScope() as scope:
                 process.scope = scope
-                reason = await body(process)
+                reason = await body(process, argument)
         else:
-            reason = await body(process)
+            reason = await body(process, argument)
     except ProcessExit as ended:
         reason = ended.reason
     except BaseException as error:  # the process's outermost frame: a raise becomes an exit reason here

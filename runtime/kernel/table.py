@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import Any, final
 
 import trio
 
 from ..errors import Misuse, NotAProcess
-from .exits import Crash
+from .exits import SHUTDOWN, Crash
 from .ids import Pid, Ref
 from .process import DEFAULT_LIMIT, Body, Process, here, join, run
 from .timers import Timers
@@ -63,6 +65,8 @@ class ProcessTable:
         self.trace = world.trace
         # Services of the node that behaviours find here, by name: "journal" is its durable writer.
         self.services: dict[str, object] = {}
+        # How many starts were made without a checkpoint in between: see behaviours.gen.
+        self.starts = 0
         self._last_number = 0
         self._last_ref = 0
 
@@ -71,32 +75,25 @@ class ProcessTable:
 
     # -- births and deaths ---------------------------------------------------------------------------
 
-    def spawn(
+    def create(
         self,
-        body: Body,
         label: str,
         *,
-        nursery: trio.Nursery | None = None,
         parent: Process | None = None,
         linked: bool = False,
         trap_exit: bool = False,
         scoped: bool = True,
         limit: int = DEFAULT_LIMIT,
     ) -> Process:
-        """Start a process that runs `body`; it takes its first step after the caller's next checkpoint.
+        """Make a process that has no task yet: it is alive, can be linked and sent to. `begin` lets it run.
 
         Args:
-            body: called with the process; what it returns is the exit reason.
             label: what kind of process it is, for people.
-            nursery: where its task lives; the node's own by default.
             parent: who starts it; with `linked` the two are linked before it runs (P31).
             trap_exit: whether it traps exits from birth.
             scoped: whether it needs a cancel scope: True unless it waits in the runtime's own trap only.
             limit: bound of its mailbox, in messages.
         """
-        room = nursery if nursery is not None else self.nursery
-        if room is None:
-            raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
         self._last_number += 1
         pid = Pid(self.node, self.creation, self._last_number)
         process = Process(
@@ -108,13 +105,42 @@ class ProcessTable:
             trap_exit=trap_exit,
             scoped=scoped,
         )
-        room.start_soon(run, process, body, name=label)
         pid._process = process
         self.processes[pid.number] = process
         if linked and parent is not None:
             join(parent, process)
         if self.trace is not None:
             self.trace("spawn", process, label)
+        return process
+
+    def begin(
+        self,
+        process: Process,
+        context: Context,
+        body: Body,
+        argument: object = None,
+        nursery: trio.Nursery | None = None,
+    ) -> None:
+        """Let a created process run `body(process, argument)` after the caller's next checkpoint.
+
+        Args:
+            context: where its contextvars live; `here` in it names the process.
+            body: what it returns is the exit reason.
+            nursery: where its task lives; the node's own by default.
+        """
+        room = nursery if nursery is not None else self.nursery
+        try:
+            if room is None:
+                raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
+            context.run(partial(room.start_soon, run, process, body, argument, name=process.label))
+        except BaseException:
+            process.end(SHUTDOWN)
+            raise
+
+    def spawn(self, body: Body, label: str, **options: Any) -> Process:
+        """`create` and `begin` in one; `options` are those of `create`."""
+        process = self.create(label, **options)
+        self.begin(process, context_of(process), body)
         return process
 
     def forget(self, process: Process) -> None:
@@ -126,7 +152,6 @@ class ProcessTable:
     def crashed(self, process: Process, reason: object) -> None:
         """Report the disorderly end of a process once, to the log and to every listener."""
         behaviour = process.behaviour
-        last = redacted(behaviour, content_of(process.current))
         context = getattr(behaviour, "crash_context", None)
         report = CrashReport(
             at=self.world.wall(),
@@ -134,8 +159,8 @@ class ProcessTable:
             label=process.label,
             names=tuple(process.names or ()),
             reason=reason,
-            last_message=last,
-            context=context() if context is not None else "",
+            last_message=redacted(behaviour, content_of(process.current)),
+            context=_safely(context) if context is not None else "",
         )
         error = reason.error if type(reason) is Crash else None
         logger.warning("%s", report, exc_info=error)
@@ -178,6 +203,13 @@ class ProcessTable:
         return Ref(self._last_ref)
 
 
+def context_of(process: Process) -> Context:
+    """A copy of the caller's contextvars in which the running process is `process`."""
+    context = copy_context()
+    context.run(here.set, process)
+    return context
+
+
 def current_table() -> ProcessTable:
     """The node of the running code: of its process, or of the `async with Node(...)` around host code."""
     found = here.get(None)
@@ -206,6 +238,13 @@ def redacted(behaviour: object, value: object) -> str:
     except Exception as error:  # a formatter of the application: a report must not fail because of it
         return f"<unprintable: {type(error).__name__}>"
     return text if len(text) <= 1000 else text[:997] + "..."
+
+
+def _safely(context: Callable[[], str]) -> str:
+    try:
+        return context()
+    except Exception as error:  # an application's own words about a process that may be half made
+        return f"<no context: {type(error).__name__}>"
 
 
 def content_of(message: object) -> object:

@@ -1,0 +1,213 @@
+"""How a node is configured: a flag, else a BANYAN_* variable, else banyan.toml, else the default.
+
+    [node]
+    name = "room-1"
+    data = "./room"                    # from the file's own folder
+    application = "room.app:application"
+    drain_timeout = 30
+
+    [application]                      # the application's own settings
+    tables = 4
+
+The variables are BANYAN_NAME, BANYAN_DATA and so on; BANYAN_SET_TABLES is the application's `tables`, and
+BANYAN_CONFIG names another file. An unknown key is an error, with what was probably meant. Variables that
+begin with BANYAN_TEST_ belong to tests and are passed over.
+
+Source: Cargo's and uv's order of precedence; msgspec for the checks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Literal, final
+
+import msgspec
+
+from runtime.errors import Misuse
+
+FILE = "banyan.toml"
+PREFIX = "BANYAN_"
+SETTING = "BANYAN_SET_"
+PASSED_OVER = "BANYAN_TEST_"
+
+
+@final
+class BadConfig(Misuse):
+    """A configuration that cannot work: `what`, `why`, what to do `next`; exit code 2."""
+
+    code = 2
+
+    def __init__(self, what: str, why: str, next: str) -> None:
+        super().__init__(f"{what}: {why}; {next}")
+        self.what = what
+        self.why = why
+        self.next = next
+
+
+@final
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a node is started with.
+
+    Attributes:
+        name: what it is called: letters, digits, '-', '_' and '.'.
+        data: the directory of its store; ":memory:" for none that lasts; None for none at all.
+        application: `module:attribute`.
+        allow_eval: whether typed lines may run in it (`banyan remsh`).
+        drain_timeout: seconds for an ordered stop, from 0 up.
+        listen: the address that its application is to listen at, handed on as the setting `listen`.
+        log_level: of its log on stderr.
+        settings: the application's own.
+    """
+
+    name: str = "node"
+    data: str | None = None
+    application: str | None = None
+    allow_eval: bool = False
+    drain_timeout: float = 30.0
+    listen: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    settings: dict[str, str] = {}
+
+
+KEYS = tuple(field.name for field in msgspec.structs.fields(NodeConfig) if field.name != "settings")
+
+
+def configure(
+    flags: Mapping[str, object], environ: Mapping[str, str], file: tuple[Path, str] | None = None
+) -> NodeConfig:
+    """Put the sources together; pure.
+
+    Args:
+        flags: by key; None is not given. `settings` is a list of `key=value`.
+        environ: the environment; only BANYAN_* counts.
+        file: a banyan.toml, as its path and text.
+
+    Raises BadConfig, naming the source in which something is wrong.
+    """
+    from_file, file_settings = _of_file(*file) if file is not None else ({}, {})
+    from_environ, environ_settings = _of_environ(environ)
+    given = {key: value for key, value in flags.items() if key in KEYS and value is not None}
+    merged: dict[str, object] = {}
+    for values, source in ((from_file, str(file[0]) if file else ""), (from_environ, "the environment")):
+        merged |= _checked(values, source)
+    merged |= _checked(given, "the command line")
+    settings = {**file_settings, **environ_settings, **_of_flags(flags.get("settings"))}
+    config = msgspec.convert({**merged, "settings": settings}, NodeConfig, strict=False)
+    if config.listen is not None:
+        settings.setdefault("listen", config.listen)
+    return config
+
+
+def _of_flags(pairs: object) -> dict[str, str]:
+    settings = {}
+    for pair in pairs if isinstance(pairs, list) else []:
+        key, equals, value = str(pair).partition("=")
+        if not equals or not key:
+            raise BadConfig(
+                "a setting cannot be read", f"wanted key=value, got {pair!r}", "write --set key=value"
+            )
+        settings[key] = value
+    return settings
+
+
+def _of_environ(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
+    values: dict[str, object] = {}
+    settings: dict[str, str] = {}
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable.startswith(PASSED_OVER):
+            continue
+        if variable.startswith(SETTING):
+            settings[variable.removeprefix(SETTING).lower()] = value
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key == "config":
+            continue
+        if key not in KEYS:
+            known = [PREFIX + name.upper() for name in (*KEYS, "config")]
+            raise BadConfig(f"the variable {variable} means nothing here", *_meant(variable, known))
+        values[key] = value
+    return values, settings
+
+
+def _of_file(path: Path, text: str) -> tuple[dict[str, object], dict[str, str]]:
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"cannot read {path}", str(error), "mend that line: it is TOML") from None
+    for name, table in tables.items():
+        if name not in ("node", "application"):
+            raise BadConfig(f"{path}: {name!r} means nothing here", *_meant(name, ("node", "application")))
+        if not isinstance(table, dict):
+            raise BadConfig(f"{path}: {name!r} is no table", f"it is {table!r}", f"begin it with [{name}]")
+    values = dict(tables.get("node", {}))
+    for key in values:
+        if key not in KEYS:
+            raise BadConfig(f"{path}: there is no node.{key}", *_meant(key, KEYS))
+    data = values.get("data")
+    if isinstance(data, str) and data != ":memory:":
+        values["data"] = str(path.parent / data)
+    settings = {key: _as_text(path, key, value) for key, value in tables.get("application", {}).items()}
+    return values, settings
+
+
+def _as_text(path: Path, key: str, value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return str(value)
+    raise BadConfig(
+        f"{path}: application.{key} cannot be a setting",
+        f"it is {value!r}",
+        "a setting is text, a number or a bool",
+    )
+
+
+def _checked(values: Mapping[str, object], source: str) -> dict[str, object]:
+    """The values of one source, each of its type and within its bounds."""
+    for key, value in values.items():
+        try:
+            one = msgspec.convert({key: value}, NodeConfig, strict=isinstance(value, bool))
+        except msgspec.ValidationError as error:
+            why = str(error).partition(" - at ")[0]
+            raise BadConfig(f"{source}: {key} cannot be {value!r}", why, "give it another value") from None
+        _check_bounds(one, source)
+    return dict(values)
+
+
+def _check_bounds(config: NodeConfig, source: str) -> None:
+    if not config.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        why = "a node's name is letters, digits, '-', '_' and '.'"
+        raise BadConfig(f"{source}: the name cannot be {config.name!r}", why, "give it another name")
+    if not 0 <= config.drain_timeout < math.inf:
+        why = "it is a finite number of seconds, from 0 up"
+        raise BadConfig(
+            f"{source}: drain_timeout cannot be {config.drain_timeout!r}", why, "30 is the default"
+        )
+
+
+def _meant(key: str, known: Collection[str]) -> tuple[str, str]:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"there are: {', '.join(known)}", f"did you mean {close[0]!r}?" if close else "leave it out"
+
+
+def read_file(named: str | None) -> tuple[Path, str] | None:
+    """The configuration file as path and text: the named one, else banyan.toml if the folder has one.
+
+    Raises BadConfig if a named file is not there, or one cannot be read.
+    """
+    path = Path(named if named is not None else FILE)
+    try:
+        return path, path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named is None:
+            return None
+        raise BadConfig(
+            f"cannot read {path}", "there is no such file", "name another with --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"cannot read {path}", str(error), "make it a readable file of UTF-8 text") from None
