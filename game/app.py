@@ -1,20 +1,29 @@
-"""The card room as an application: its supervision tree.
+"""The card room as an application: its supervision tree, and the settings it takes.
 
-CardRoom            one_for_one
-|-- room            rest_for_one: who restarts takes those below along
-|   |-- wallets     dynamic: a wallet for each player
-|   |-- tables      dynamic: a table process for each table
-|   `-- lobby       knows them all, and starts what is missing
-...
+    card room           one_for_one
+    |-- room            rest_for_one: who restarts takes those below along
+    |   |-- wallets     dynamic: a wallet for each player
+    |   |-- tables      dynamic: a table process for each table
+    |   `-- lobby       knows them all, and starts what is missing
+    |-- house           opens the tables that the settings ask for, then is done
+    |-- bots            each restarted alone
+    `-- gateway         players over WebSocket
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from supervisors import DynamicSupervisor, Supervisor, child
+from runtime import Misuse, Session
+from supervisors import Application, DynamicSupervisor, Supervisor, check_settings, child
 
+from .bots import Bots
 from .lobby import LOBBY, TABLES, WALLETS, Lobby
+from .messages import OpenTable, TableConfig
+
+TREES = ("oak", "elm", "fir", "ash", "yew", "bay", "fig", "box")
+SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "grant", "listen")
 
 
 class Entities(DynamicSupervisor):
@@ -41,3 +50,67 @@ class Room(Supervisor):
             child("tables", Entities, intensity, name=TABLES),
             child("lobby", Lobby, LOBBY, name=LOBBY),
         ]
+
+
+async def open_tables(tables: tuple[TableConfig, ...]) -> None:
+    """Have the lobby open tables; those that are open already stay as they are."""
+    house = Session("house")
+    for config in tables:
+        await house.command(LOBBY, OpenTable(config))
+
+
+class CardRoom(Supervisor):
+    """The whole card room.
+
+    Args:
+        tables: to be open; others that the journal knows are opened too.
+        bots: whether all seats but one are taken by bots.
+        think_seconds, grant: as for a bot.
+    """
+
+    intensity = 10
+
+    def init(self, tables: tuple[TableConfig, ...], bots: bool, think_seconds: float, grant: int) -> Any:
+        children = [child("room", Room), child("house", open_tables, tables, restart="transient")]
+        if bots:
+            children.append(child("bots", Bots, tables, think_seconds, grant))
+        return children
+
+
+def application(settings: Mapping[str, str]) -> Application:
+    """What `banyan start game.app:application` runs.
+
+    Settings: `tables` (how many, 1 to 8), `seats` (2 to 10), `bots` (yes or no), `think` (seconds a bot
+    thinks, at most), `pause` (seconds between hands), `turn` (seconds a player may think; 0: for ever),
+    `grant` (hundredths of a chip that the house gives a new player).
+    """
+    check_settings(settings, SETTINGS)
+    count = _whole(settings, "tables", 2, 1, len(TREES))
+    seats = _whole(settings, "seats", 6, 2, 10)
+    turn, pause = _seconds(settings, "turn", 20.0), _seconds(settings, "pause", 2.0)
+    tables = tuple(
+        TableConfig(name, seats=seats, turn_seconds=turn, pause_seconds=pause) for name in TREES[:count]
+    )
+    bots = settings.get("bots", "yes")
+    if bots not in ("yes", "no"):
+        raise Misuse(f"the setting bots is yes or no, got {bots!r}")
+    grant = _whole(settings, "grant", 100_000_000, 1, 10**15)
+    return Application(CardRoom, (tables, bots == "yes", _seconds(settings, "think", 1.0), grant), "card room")
+
+
+def _whole(settings: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = settings.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise Misuse(f"the setting {name} is a whole number from {least} to {most}, got {text!r}")
+    return int(text)
+
+
+def _seconds(settings: Mapping[str, str], name: str, default: float) -> float:
+    text = settings.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise Misuse(f"the setting {name} is seconds from 0 to 86400, got {text!r}")
+    return value

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
-from runtime import Journal
+from runtime import Journal, Past
 
 from .messages import TableState, Transfer, WalletState
 from .table import Table
@@ -56,8 +56,9 @@ def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
     """
     wallets = [Wallet.past(journal, key) for key in journal.keys("wallet/")]
     tables = [Table.past(journal, key) for key in journal.keys("table/")]
+    everyone: list[Past[Any]] = [*wallets, *tables]
     applied: Counter[CommandId] = Counter(
-        (past.key, sender, number) for past in [*wallets, *tables] for sender, number in past.commands
+        (past.key, sender, number) for past in everyone for sender, number in past.commands
     )
     held = sum(_in_wallet(past.key, past.state, applied) for past in wallets)
     held += sum(_at_table(past.key, past.state, applied) for past in tables)
@@ -66,7 +67,7 @@ def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
         granted=sum(past.state.granted for past in wallets),
         held=held,
         commands=sum(applied.values()),
-        entries=sum(past.sequence for past in [*wallets, *tables]),
+        entries=sum(past.sequence for past in everyone),
         hands=sum(past.state.hands for past in tables),
         lost=lost,
         doubled=tuple(one for one, times in applied.items() if times > 1),

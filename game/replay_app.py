@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import send_nowait, whereis
-from supervisors import Supervisor, child
+from supervisors import Application, Supervisor, check_settings, child
 
 from .app import Room
 from .history import parse_bytes
@@ -97,12 +97,16 @@ def _reporter(path: str) -> Callable[[str], None]:
     return write
 
 
-def application(settings: Mapping[str, str]) -> tuple[type[Supervisor], tuple[Any, ...]]:
+def application(settings: Mapping[str, str]) -> Application:
     """What `banyan start` runs: settings are `files` (one path a line), `report`, `chaos`, `kills`."""
+    check_settings(settings, ("files", "report", "chaos", "kills"))
     chaos = settings.get("chaos", "")
-    return Replay, (
-        settings["files"].splitlines(),
-        settings["report"],
-        int(chaos) if chaos else None,
-        int(settings.get("kills", "0")),
+    return Application(
+        Replay,
+        (
+            settings["files"].splitlines(),
+            settings["report"],
+            int(chaos) if chaos else None,
+            int(settings.get("kills", "0")),
+        ),
     )

@@ -341,6 +341,11 @@ class Table(EventSourced[TableState, TableEvent]):
             case _:
                 return super().query(state, request)
 
+    def describe(self, state: TableState) -> str:
+        if state.hand is None:
+            return f"{state.hands} hands played"
+        return f"hand {state.hand.hand}, {len(state.actions)} actions"
+
     def _view(self, state: TableState, player: str | None) -> TableView:
         idle = {seat.player: seat.stack for seat in state.seats}
         if state.hand is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from runtime import Delivery, EventSourced, Refuse, call
 
+from .action import chips
 from .messages import (
     Balance,
     BuyIn,
@@ -100,6 +101,9 @@ class Wallet(EventSourced[WalletState, WalletEvent]):
                     balance=state.balance + back,
                     open=tuple(one for one in state.open if one.number != number),
                 )
+
+    def describe(self, state: WalletState) -> str:
+        return f"{chips(state.balance)} chips"
 
     def query(self, state: WalletState, request: Any) -> Any:
         match request:

@@ -1,6 +1,8 @@
 """Banyan's supervisors: who keeps whom alive. A supervision tree, and the node that is its root."""
 
+from .application import Application, check_settings
 from .dynamic import DynamicSupervisor
+from .node.boot import open_store
 from .node.node import Node, NodeStopped
 from .specs import BadCombination, BadSpec, ChildSpec, DuplicateChild, child
 from .strategy import ChildInfo, Counts, FailedToStart
@@ -17,6 +19,7 @@ from .supervisor import (
 )
 
 __all__ = [
+    "Application",
     "BadCombination",
     "BadSpec",
     "ChildInfo",
@@ -29,10 +32,12 @@ __all__ = [
     "Node",
     "NodeStopped",
     "Supervisor",
+    "check_settings",
     "child",
     "count_children",
     "delete_child",
     "get_childspec",
+    "open_store",
     "restart_child",
     "start_child",
     "terminate_child",

@@ -233,8 +233,7 @@ class LmdbJournal:
     def _refused(self, error: lmdb.Error) -> StoreError:
         """What a failed write means. Only a lack of room leaves the journal usable."""
         self._cached.clear()
-        code = getattr(error, "code", 0)
-        if isinstance(error, lmdb.DiskError) or code in boot.NO_ROOM:
+        if boot.no_room(self._path, error):
             # The pages that were written belong to no transaction, so it does not matter whether they reached
             # the disk. Not so if the meta page itself failed: then LMDB refuses every further transaction.
             try:
@@ -281,7 +280,9 @@ class LmdbJournal:
             snapshot = checked_snapshot(stored, key, self._path)
             head = self._stored_head(txn, key).sequence
             if snapshot.sequence > head:
-                raise StoreDamaged(self._path, f"its snapshot is of {snapshot.sequence}, its head {head}", key)
+                raise StoreDamaged(
+                    self._path, f"its snapshot is of {snapshot.sequence}, its head {head}", key
+                )
             return snapshot, self._history(txn, key, snapshot.sequence, None)
 
         return self._read(work)

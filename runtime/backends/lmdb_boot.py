@@ -56,6 +56,7 @@ _HEAD = _PAGE.size + _META.size
 _FREE_TAIL = 1024
 
 _LEAST_MAP: Final = 16 << 20  # bytes
+_LITTLE_ROOM: Final = 256 << 10  # bytes
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What LMDB says of pages, records or databases that are not as it left them.
@@ -352,9 +353,24 @@ def told(path: str, error: OSError) -> StoreError:
     return StoreNotWritable(path, reason)
 
 
+def no_room(path: str, error: lmdb.Error) -> bool:
+    """Whether a write failed for lack of room.
+
+    A write that the disk took in part reaches us as EIO ("short write", `mdb_page_flush`); it has used up
+    the last of the room, which a failing disk has not. In doubt it is a failing disk.
+    """
+    code = getattr(error, "code", 0)
+    if isinstance(error, lmdb.DiskError) or code in NO_ROOM:
+        return True
+    if code != errno.EIO:
+        return False
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize < _LITTLE_ROOM
+
+
 def told_by_lmdb(path: str, error: lmdb.Error) -> StoreError:
     """The store error for what LMDB said while the store was opened."""
-    if isinstance(error, lmdb.DiskError) or getattr(error, "code", 0) in NO_ROOM:
+    if no_room(path, error):
         return StoreFull(path, str(error))
     if isinstance(error, lmdb.ReadonlyError):
         return StoreNotWritable(path, str(error))

@@ -121,10 +121,10 @@ class MemoryJournal:
         disk = self._writable()
         if not entries and not snapshots:
             return
-        heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
-        advance(heads, entries, snapshots, disk.name)
         packed = [(entry.key, entry.pack()) for entry in entries]
         kept = [(key, snapshot.sequence, snapshot.pack()) for key, snapshot in newest(snapshots).items()]
+        heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
+        advance(heads, entries, snapshots, disk.name)
         self._strike("staged")
         for key, row in packed:
             disk.entries.setdefault(key, []).append(row)

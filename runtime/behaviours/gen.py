@@ -192,6 +192,10 @@ class Behaviour:
         """The children, of a behaviour that has any. Reads memory only: it works while the process waits."""
         return None
 
+    def summary(self) -> str:
+        """What it is at, in a few words for a line of the tree; names no secret. Reads memory only."""
+        return ""
+
     def format_status(self, value: object) -> object:
         """Hide what must not be seen of a state or message in logs, crash reports and views (N29).
 

@@ -34,7 +34,7 @@ from typing import Any, Final, final
 import cbor2
 from cbor2 import dumps
 
-from ..errors import BanyanError, Misuse
+from ..errors import BanyanError
 from ..kernel.messages import UnknownMessage, name_of, registered
 from .enums import enum_name, enumeration, member
 from .errors import DecodeError, EncodeError, NewerVersion, OlderVersion, UnknownRecord
@@ -225,7 +225,7 @@ def _map(value: dict[object, object], depth: int) -> bytes:
 def _int(value: int) -> bytes:
     if _LOWEST <= value <= _HIGHEST:
         return dumps(value)
-    size = (value.bit_length() + 8) // 8
+    size = (value + (value < 0)).bit_length() // 8 + 1
     if size > MAX_INT_BYTES:
         raise EncodeError(f"an int of at most {MAX_INT_BYTES} bytes", f"one of {size}", "send it as bytes")
     return _INT_TAG + dumps(value.to_bytes(size, "big", signed=True))

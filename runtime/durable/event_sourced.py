@@ -383,6 +383,14 @@ class EventSourced(GenServer, Generic[S, E]):
     def state(self) -> object:
         return self.format_status(self.__state)
 
+    def describe(self, state: S) -> str:
+        """The committed state in a few words, for a line of the tree; names no secret."""
+        return ""
+
+    def summary(self) -> str:
+        said = self.describe(self.__state)
+        return f"seq {self.sequence}" + (f", {said}" if said else "")
+
     def crash_context(self) -> str:
         """Where in its journal the process was: a part of the crash report."""
         return f"{self.key} seq {self.sequence}"

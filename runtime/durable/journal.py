@@ -152,15 +152,16 @@ class StoreClosed(StoreError, Misuse):
 class SequenceConflict(StoreError):
     """An entry or snapshot is not its key's next one. Nothing was written.
 
-    `key`; `wanted` and `came` are sequences, or epochs if `what` is "epoch". Somebody else has written
-    since: recover the process from the journal.
+    `key`; `wanted` and `came` are sequences, or epochs if `what` is "epoch"; for a "snapshot" `wanted` is the
+    key's last sequence. Somebody else has written since: recover the process from the journal.
     """
 
     def __init__(self, key: str, wanted: int, came: int, what: str = "sequence", path: str = "") -> None:
         super().__init__(
             path,
             f"cannot append to {key!r}",
-            f"its next {what} is {wanted}, got {came}",
+            f"its {'next' if what == 'sequence' else 'last'} {'epoch' if what == 'epoch' else 'sequence'} is "
+            f"{wanted}, got {'a snapshot of ' if what == 'snapshot' else ''}{came}",
             "recover the process from the journal and decide again",
         )
         self.key = key

@@ -23,7 +23,7 @@ import trio
 from ..behaviours.gen import Ack, Behaviour
 from ..behaviours.sys import serve_system
 from ..kernel.parking import park
-from ..kernel.process import Process
+from ..kernel.process import Body, Process
 from ..kernel.requests import Caller, SystemCaller
 from ..kernel.world import Listener
 from . import protocol
@@ -41,7 +41,7 @@ ACCEPT_PAUSE = 0.1
 class AdminServer(Behaviour):
     """Serves one `Door`."""
 
-    _scoped: ClassVar[bool] = True
+    _behaviour_scoped: ClassVar[bool] = True
 
     def __init__(self, door: Door, process: Process) -> None:
         self._door = door
@@ -58,17 +58,21 @@ class AdminServer(Behaviour):
         }
 
     @classmethod
-    async def _run(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> object:
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object]:
         (door,) = args
-        server = cls(door, process)
-        process.behaviour = server
+        process.behaviour = server = cls(door, process)
+        return server._live, ack
+
+    async def _live(self, process: Process, ack: object) -> object:
+        assert isinstance(ack, Ack)
+        door = self._door
         async with process.table.world.transport.listen(door.address) as listener:
             with routed_stdout() if door.allow_eval else contextlib.nullcontext():
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(server._accept, listener, nursery, name="admin accept")
+                    nursery.start_soon(self._accept, listener, nursery, name="admin accept")
                     ack.ok()
                     try:
-                        return await server._serve()
+                        return await self._serve()
                     finally:
                         nursery.cancel_scope.cancel()
         raise AssertionError("unreachable")

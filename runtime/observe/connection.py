@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, assert_never, final
 
 import trio
@@ -118,8 +119,10 @@ class Connection:
         # A reply must not be cut in two by another one: a line that runs answers from its own task.
         self._sending = trio.Lock()
         self._session: Session | None = None
-        # Invariant: True from the moment a line is taken until its reply is on its way; so at most one runs.
-        self._busy = False
+        # To be done when the reply in hand is on its way: an end that would take the reply along.
+        self._afterwards: Callable[[], None] | None = None
+        # Invariant: set from the moment a line is taken until its reply is on its way; so at most one runs.
+        self._running: trio.CancelScope | None = None
 
     async def serve(self) -> None:
         """Answer until the client leaves or breaks the rules of lines.
@@ -130,7 +133,7 @@ class Connection:
         async with trio.open_nursery() as nursery:
             try:
                 while data := await self._stream.receive_some(CHUNK):
-                    for line in lines.feed(data):
+                    for line in lines.feed(bytes(data)):
                         await self._answer(line, nursery)
             except Oversize as error:
                 refusal = Refusal(
@@ -156,7 +159,17 @@ class Connection:
             if isinstance(refusal, BadRequest):
                 request_id = refusal.request_id
             reply = protocol.encode_error(request_id, refusal)
-        await self._send(reply)
+        except Exception as error:  # our own mistake in looking: it must cost the asker the answer only
+            logger.warning("an admin request failed: %r", line[:200], exc_info=error)
+            why = f"{type(error).__name__}: {error}"
+            failed = Refusal("the request failed inside the node", why, "please report it", Code.FAILED)
+            reply = protocol.encode_error(request_id, failed)
+        try:
+            await self._send(reply)
+        finally:
+            afterwards, self._afterwards = self._afterwards, None
+            if afterwards is not None:
+                afterwards()
 
     async def _send(self, line: bytes) -> None:
         async with self._sending:
@@ -174,8 +187,8 @@ class Connection:
         """Refuse what is above this node's level; note in the audit log whatever is more than looking."""
         allowed = request.level <= self._door.level
         if request.level > Level.VIEW and not isinstance(request, protocol.Interrupt):
-            verdict = "does" if allowed else "was refused"
-            audit.info("uid %s pid %s %s %s", self._peer.uid, self._peer.pid, verdict, _described(request))
+            verdict = "" if allowed else "refused: "
+            audit.info("uid %s pid %s: %s%s", self._peer.uid, self._peer.pid, verdict, _described(request))
         if not allowed:
             raise Refusal(
                 f"this node does not do {protocol.operation_of(request)!r}",
@@ -209,7 +222,7 @@ class Connection:
             case protocol.Complete(text=text):
                 return self._complete(text)
             case protocol.Interrupt():
-                return {"interrupted": self._session is not None and self._session.interrupt()}
+                return {"interrupted": self._interrupt()}
             case protocol.Info() | protocol.Eval():
                 raise AssertionError(request)  # the one has a text or None, the other was taken before
             case other:
@@ -225,9 +238,8 @@ class Connection:
         signal = _REASONS.get(reason, reason)
         found = process_info(process.pid)
         assert found is not None
-        if process is self._server:
-            # Our own end would take this reply with it, so the signal comes after it.
-            self._table.timers.soon(process.exit_signal, self._server.pid, signal)
+        if process in self._storeys():
+            self._afterwards = partial(process.exit_signal, self._server.pid, signal)
         else:
             process.exit_signal(self._server.pid, signal)
         return {
@@ -235,6 +247,13 @@ class Connection:
             "name": found.names[0] if found.names else found.label,
             "reason": reason,
         }
+
+    def _storeys(self) -> list[Process]:
+        """This server and those above it: their end is ours."""
+        found = [self._server]
+        while (parent := found[-1].parent) is not None and parent._process is not None:
+            found.append(parent._process)
+        return found
 
     def _stop(self) -> dict[str, Any]:
         if self._door.stop is None:
@@ -260,6 +279,12 @@ class Connection:
 
     # -- typed lines ---------------------------------------------------------------------------------
 
+    def _interrupt(self) -> bool:
+        if self._running is None:
+            return False
+        self._running.cancel()
+        return True
+
     def _lines(self) -> Session:
         if self._session is None:
             shell = Shell(self._table, self._door.root, self._door.facts)
@@ -267,21 +292,21 @@ class Connection:
         return self._session
 
     def _start(self, request: protocol.Eval, nursery: trio.Nursery) -> None:
-        if self._busy:
+        if self._running is not None:
             raise Refusal(
                 "the line was not run",
                 "another line of this connection is running",
                 "wait for its reply, or send 'interrupt'",
                 Code.REFUSED,
             )
-        self._busy = True
-        nursery.start_soon(self._run_line, request, name="remsh line")
+        self._running = trio.CancelScope()
+        nursery.start_soon(self._run_line, request, self._running, name="remsh line")
 
-    async def _run_line(self, request: protocol.Eval) -> None:
+    async def _run_line(self, request: protocol.Eval, scope: trio.CancelScope) -> None:
         try:
-            outcome = await self._lines().evaluate(request.source)
+            outcome = await self._lines().evaluate(request.source, scope)
         finally:
-            self._busy = False
+            self._running = None
         await self._send(protocol.encode_ok(request.id, outcome.to_json()))
 
 

@@ -131,6 +131,7 @@ def tree_from_json(said: dict[str, Any]) -> TreeNode:
         said.get("strategy"),
         Gauge(gauge["used"], gauge["intensity"], gauge["period"]) if gauge is not None else None,
         tuple(tree_from_json(one) for one in said.get("children", ())),
+        said.get("detail", ""),
     )
 
 

@@ -38,10 +38,13 @@ class TreeNode:
     strategy: str | None = None
     restarts: Gauge | None = None
     children: tuple[TreeNode, ...] = ()
+    detail: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As `tree --json` has it: strategy, restarts and children for supervisors only."""
         found: dict[str, Any] = {"pid": self.pid, "name": self.name, "type": self.type, "state": self.state}
+        if self.detail:
+            found["detail"] = self.detail
         if self.restarts is not None:
             gauge = self.restarts
             found["strategy"] = self.strategy
@@ -63,6 +66,8 @@ class TreeNode:
         if self.restarts is not None:
             gauge = self.restarts
             parts.append(f"{self.strategy} restarts {gauge.used}/{gauge.intensity} in {gauge.period:g} s")
+        if self.detail:
+            parts.append(self.detail)
         return "  ".join(parts)
 
     def __str__(self) -> str:
@@ -83,7 +88,7 @@ def _node(process: Process, name: str, kind: str, state: str) -> TreeNode:
     shown = _state(process)
     named = process.names[0] if process.names else name
     if view is None:
-        return TreeNode(repr(process.pid), named, kind, shown)
+        return TreeNode(repr(process.pid), named, kind, shown, detail=_summary(behaviour))
     return TreeNode(
         repr(process.pid),
         named,
@@ -109,6 +114,13 @@ def _child(view: ChildView) -> TreeNode:
         view.type,
         "restarting" if view.state in ("restarting", "up") else "down",
     )
+
+
+def _summary(behaviour: object) -> str:
+    try:
+        return behaviour.summary() if isinstance(behaviour, Behaviour) else ""
+    except Exception as error:  # an application's own words about a process that may be half made
+        return f"<{type(error).__name__}>"
 
 
 def _state(process: Process) -> str:

@@ -233,7 +233,7 @@ _INSTEAD: dict[str, object] = {
 
 @final
 class Session:
-    """The lines of one connection: they share their names, and run one at a time.
+    """The lines of one connection: they share their names. Run one at a time.
 
     Args:
         table: the node in which they run.
@@ -249,30 +249,18 @@ class Session:
         self._number = next(_numbers)
         self._lines = 0
         self._files: deque[str] = deque()
-        self._scope: trio.CancelScope | None = None
         self.names: dict[str, object] = {"__name__": "__remsh__", **_INSTEAD, **names}
-
-    @property
-    def running(self) -> bool:
-        """Whether a line runs now."""
-        return self._scope is not None
-
-    def interrupt(self) -> bool:
-        """Cancel the line that runs now, at its next checkpoint; whether there was one."""
-        if self._scope is None:
-            return False
-        self._scope.cancel()
-        return True
 
     def close(self) -> None:
         """Forget the texts of the lines."""
         while self._files:
             linecache.cache.pop(self._files.popleft(), None)
 
-    async def evaluate(self, source: str) -> Outcome:
+    async def evaluate(self, source: str, scope: trio.CancelScope | None = None) -> Outcome:
         """Run `source` and say what became of it. Never raises for what the line did.
 
-        Only a Cancelled that comes from outside passes, and what is Trio's own trouble.
+        Whoever cancels `scope` interrupts the line at its next checkpoint. Only a Cancelled that comes from
+        further outside passes, and what is Trio's own trouble.
         """
         if needs_more(source):
             return Outcome(more=True)
@@ -280,7 +268,7 @@ class Session:
         place, printing = here.set(self._table), _printing.set(output)
         value: str | None = None
         error: str | None = None
-        scope = self._scope = trio.CancelScope()
+        scope = scope if scope is not None else trio.CancelScope()
         try:
             try:
                 with scope:
@@ -292,7 +280,6 @@ class Session:
                     raise
                 error = _told(raised)
         finally:
-            self._scope = None
             here.reset(place)
             _printing.reset(printing)
             printed = output.close()

@@ -7,7 +7,8 @@ allows (`format_status`). Source: IEx's helpers (`h`, `i`, `pid`); OTP `sys`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from ..behaviours import gen_server, sys
@@ -40,6 +41,24 @@ Ctrl-C interrupts the line, Ctrl-D leaves. A pid or its text "<1.88>" does where
 
 
 @final
+class Helper:
+    """A function of the session: named without a call, it says what it does."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: object, **options: object) -> object:
+        return self._function(*args, **options)
+
+    def __repr__(self) -> str:
+        said = (self.__doc__ or "").partition("\n")[0]
+        name = self._function.__name__
+        waits = "await " if inspect.iscoroutinefunction(self._function) else ""
+        return f"{waits}{name}{inspect.signature(self._function)}  {said}"
+
+
+@final
 class Shell:
     """The helpers of one session."""
 
@@ -50,14 +69,10 @@ class Shell:
 
     def names(self, more: Mapping[str, object]) -> dict[str, object]:
         """All that a session starts with; `more` comes from whoever runs the node, and wins."""
-        own = (self.tree, self.ps, self.info, self.state, self.call, self.send, self.cast, self.suspend)
+        look: list[Callable[..., object]] = [self.h, self.tree, self.ps, self.info, self.state, self.pid]
+        act: list[Callable[..., object]] = [self.call, self.send, self.cast, self.suspend, self.resume]
         return {
-            "h": self.h,
-            **{helper.__name__: helper for helper in own},
-            "resume": self.resume,
-            "exit_process": self.exit_process,
-            "whereis": api.whereis,
-            "pid": self.pid,
+            **{one.__name__: Helper(one) for one in [*look, *act, self.exit_process, api.whereis]},
             "Pid": Pid,
             "KILL": KILL,
             "NORMAL": NORMAL,

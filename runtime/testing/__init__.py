@@ -1,0 +1,57 @@
+"""Banyan's tools for tests: run a whole node from a seed, strike it with faults, and check what it promised.
+
+A seeded run does the same each time, so a failure that one seed has found is there again whenever you look:
+
+    trace = Trace()
+    world = SeededWorld(seed, open_store=open_store, coordination=coordination, trace=trace)
+    run_seeded(seed, scenario, Node("alpha", data="disk", world=world), trace=trace)
+
+`plan` draws the faults of a run, `History` and the checkers beside it tell whether the promises were kept.
+Everything public is here; the modules inside are free to move.
+"""
+
+from .disk import TracedJournal
+from .history import (
+    Applied,
+    CommandId,
+    Conserved,
+    History,
+    doubled,
+    left_over,
+    lost,
+    out_of_order,
+    unbalanced,
+    unequal_replies,
+)
+from .nemesis import Fault, Menu, chosen, plan, swarm
+from .network import HostTransport, Network, Weather
+from .scheduler import Trace, run_seeded
+from .world import ORIGIN, NodeExit, OpenStore, SeededWorld
+
+__all__ = [
+    "ORIGIN",
+    "Applied",
+    "CommandId",
+    "Conserved",
+    "Fault",
+    "History",
+    "HostTransport",
+    "Menu",
+    "Network",
+    "NodeExit",
+    "OpenStore",
+    "SeededWorld",
+    "Trace",
+    "TracedJournal",
+    "Weather",
+    "chosen",
+    "doubled",
+    "left_over",
+    "lost",
+    "out_of_order",
+    "plan",
+    "run_seeded",
+    "swarm",
+    "unbalanced",
+    "unequal_replies",
+]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-import runtime
 import trio
+
+import runtime
 from runtime.observe.admin import AdminServer
 from runtime.observe.connection import Door
 from runtime.observe.facts import Facts
@@ -73,4 +74,5 @@ async def open_door(
     }
     door = Door(f"unix:{path}", node.root, facts, allow_eval, found, stop)
     (system,) = [one.pid for one in await which_children(node.root) if one.id == "system"]
+    assert system is not None  # the root could not live without it
     await start_child(system, child("admin", Admin, door, restart="transient"))

@@ -11,7 +11,7 @@
 
 The variables are BANYAN_NAME, BANYAN_DATA and so on; BANYAN_SET_TABLES is the application's `tables`, and
 BANYAN_CONFIG names another file. An unknown key is an error, with what was probably meant. Variables that
-begin with BANYAN_TEST_ belong to tests and are passed over.
+begin with BANYAN_TEST_ belong to tests and are passed over; an empty variable is none.
 
 Source: Cargo's and uv's order of precedence; msgspec for the checks.
 """
@@ -102,6 +102,21 @@ def configure(
     return config
 
 
+def which_node(
+    flags: Mapping[str, object], environ: Mapping[str, str], file: tuple[Path, str] | None = None
+) -> tuple[str | None, str | None]:
+    """Which node a command means, as (name, None) or (None, data directory); (None, None): nobody said.
+
+    Arguments and errors as for `configure`. The first source that names a node decides.
+    """
+    configure(flags, environ, file)
+    for values in (flags, _of_environ(environ)[0], _of_file(*file)[0] if file is not None else {}):
+        for name, data in ((values.get("name"), None), (None, values.get("data"))):
+            if isinstance(name, str) or isinstance(data, str):
+                return name if isinstance(name, str) else None, data if isinstance(data, str) else None
+    return None, None
+
+
 def _of_flags(pairs: object) -> dict[str, str]:
     settings = {}
     for pair in pairs if isinstance(pairs, list) else []:
@@ -118,7 +133,7 @@ def _of_environ(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str
     values: dict[str, object] = {}
     settings: dict[str, str] = {}
     for variable, value in sorted(environ.items()):
-        if not variable.startswith(PREFIX) or variable.startswith(PASSED_OVER):
+        if not value or not variable.startswith(PREFIX) or variable.startswith(PASSED_OVER):
             continue
         if variable.startswith(SETTING):
             settings[variable.removeprefix(SETTING).lower()] = value
@@ -171,7 +186,7 @@ def _checked(values: Mapping[str, object], source: str) -> dict[str, object]:
     """The values of one source, each of its type and within its bounds."""
     for key, value in values.items():
         try:
-            one = msgspec.convert({key: value}, NodeConfig, strict=isinstance(value, bool))
+            one = msgspec.convert({key: value}, NodeConfig, strict=False)
         except msgspec.ValidationError as error:
             why = str(error).partition(" - at ")[0]
             raise BadConfig(f"{source}: {key} cannot be {value!r}", why, "give it another value") from None

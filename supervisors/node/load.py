@@ -47,7 +47,7 @@ def load_application(name: str, settings: Settings) -> Application:
             raise _broken(what, f"module {module_name} cannot be imported", error) from error
         why = f"there is no module {error.name!r} in {sys.path[0]} or among what is installed"
         raise UnknownApplication(what, why, "check the name, and in which folder you are") from None
-    except Exception as error:  # whatever the application's own module raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever the application's own module raises meanwhile
         raise _broken(what, f"module {module_name} cannot be imported", error) from error
     for part in attribute.split("."):
         if not hasattr(thing, part):

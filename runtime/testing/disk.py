@@ -1,0 +1,69 @@
+"""A journal that tells a trace of all that is written: the store of a seeded World.
+
+It adds nothing else; faults are the disk's own (`MemoryDisk.full`, `broken`, `probe`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from ..durable.journal import Journal, JournalStats
+from ..durable.record import Entry, Snapshot
+from .scheduler import Trace
+
+
+@final
+class TracedJournal:
+    """A `Journal` around another, whose promises it keeps; notes commits, also refused ones."""
+
+    def __init__(self, inner: Journal, trace: Trace) -> None:
+        self.inner = inner
+        self._trace = trace
+
+    @property
+    def epoch(self) -> int:
+        return self.inner.epoch
+
+    @property
+    def path(self) -> str:
+        return self.inner.path
+
+    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
+        note = self._trace.note
+        for entry in entries:
+            note("entry", entry.key, entry.sequence, entry.epoch, entry.sender, entry.number, entry.wall)
+            note("payload", entry.payload)
+        for snapshot in snapshots:
+            note("snapshot", snapshot.key, snapshot.sequence, snapshot.wall, snapshot.payload)
+        self.inner.commit(entries, snapshots)
+        note("committed", len(entries), len(snapshots))
+
+    def head(self, key: str) -> int:
+        return self.inner.head(key)
+
+    def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
+        return self.inner.load(key)
+
+    def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
+        return self.inner.read(key, after, limit)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return self.inner.keys(prefix)
+
+    def get_meta(self, name: str) -> bytes | None:
+        return self.inner.get_meta(name)
+
+    def set_meta(self, name: str, value: bytes) -> None:
+        self._trace.note("meta", name, value)
+        self.inner.set_meta(name, value)
+
+    def stats(self) -> JournalStats:
+        return self.inner.stats()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+# The type checker holds the class against the port here.
+_port: type[Journal] = TracedJournal

@@ -1,0 +1,56 @@
+"""Logging of a command that runs a node: structlog, to stderr, for a person or as lines of JSON.
+
+The runtime logs through the standard library's `banyan` loggers and sets up nothing; here they, the
+application's own loggers and all warnings of others go through structlog's formatter. Tracebacks are plain:
+one that showed local variables would show what a process redacts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from .main import is_tty
+
+
+def set_up_logging(level: str, *packages: str) -> None:
+    """Log to stderr: `banyan` and the named packages from `level` on, everything else from warning on.
+
+    For a person when stderr is a terminal (in colour unless NO_COLOR is set), else a JSON object a line.
+    """
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        stamp,
+    ]
+    last: list[Processor]
+    if is_tty(sys.stderr):
+        plain = structlog.dev.plain_traceback
+        colors = not os.environ.get("NO_COLOR")
+        last = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("banyan", *packages):
+        logging.getLogger(name).setLevel(level.upper())
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
