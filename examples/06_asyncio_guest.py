@@ -9,15 +9,12 @@ by Ctrl-C or by an error of its own, it lets the node stop in order and waits un
 from __future__ import annotations
 
 import asyncio  # noqa: TID251  # the host of this example is an asyncio program
-from typing import TYPE_CHECKING
 
 import trio
+from outcome import Outcome  # Trio's own: how a guest run tells what became of it
 
 from runtime import Caller, CallFailed, GenServer, call
 from supervisors import ChildSpec, Node, Supervisor, child
-
-if TYPE_CHECKING:
-    from outcome import Outcome
 
 Question = tuple[int, "asyncio.Future[object]"]
 

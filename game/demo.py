@@ -231,6 +231,7 @@ class _Demo:
         self.node.wait()
         if self.node.stdout is not None:
             self.node.stdout.close()
+        self._seen.clear()  # what the new node starts is no restart of a supervisor's
         self._start("starting it again on the same data directory")
         self._until("all is up again", lambda found: _healed(before, found, "table/oak", "table/elm"))
         self.node_kills += 1

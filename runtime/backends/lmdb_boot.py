@@ -63,6 +63,7 @@ NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAMAGE: Final = (
     *(lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError),
     *(lmdb.IncompatibleError, lmdb.BadDbiError, lmdb.CursorFullError, lmdb.NotFoundError),
+    lmdb.BadTxnError,  # an earlier step of the same transaction met a bad page and could not say so
 )
 Made = Literal["new", "making", "ready"]
 

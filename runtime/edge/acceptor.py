@@ -46,8 +46,8 @@ class NotLoopback(Misuse):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"wanted a loopback address to listen on, got {address!r}: the gateway speaks without TLS, so "
-            "others could read tokens and cards on the way. Listen on 127.0.0.1, behind a proxy that does TLS; "
-            "or say that it may be remote, if the network is yours"
+            "others could read tokens and cards on the way. Listen on 127.0.0.1, behind a proxy that does "
+            "TLS; or say that it may be remote, if the network is yours"
         )
         self.address = address
 

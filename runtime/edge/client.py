@@ -171,7 +171,7 @@ class ClientSession(GenServer):
         """Runs for every call that is not the session's own. Returns as `handle_call`."""
         return super().handle_call(request, caller)
 
-    def farewell(self, reason: object) -> Any:
+    async def farewell(self, reason: object) -> None:
         """Runs before the end, as `terminate`; `EXPIRED` means that the client did not come back."""
 
     # -- what a subclass uses ------------------------------------------------------------------------
@@ -241,12 +241,12 @@ class ClientSession(GenServer):
                 return self.handle_other(message)
         return None
 
-    def terminate(self, reason: object) -> Any:
+    async def terminate(self, reason: object) -> None:
         # After a crash nobody is told: the connection is watching, and its client may resume.
         connection = self.__outgoing.connection
         if isinstance(connection, Pid) and (reason == DISPLACED or reason is SHUTDOWN):
             _tell(connection, End(frames.DISPLACED if reason == DISPLACED else frames.STOPPING))
-        return self.farewell(reason)
+        await self.farewell(reason)
 
     def state(self) -> object:
         outgoing = self.__outgoing

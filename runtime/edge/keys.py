@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import BanyanError
-from ..kernel.table import ProcessTable
+from ..kernel.table import current_table
 from .tokens import SECRET_BYTES
 
 FILE: Final = "gateway.key"
@@ -73,11 +73,12 @@ def make_key(directory: str | Path, secret: bytes) -> bytes:
     return secret
 
 
-def own_secret(table: ProcessTable) -> bytes:
-    """The secret of this node: from its data directory, or for this life only if it has none.
+def own_secret() -> bytes:
+    """The secret of the caller's node: from its data directory, or for this life only if it has none.
 
     Raises BadKey and OSError, as `read_key`.
     """
+    table = current_table()
     secret = table.world.random.randbytes(SECRET_BYTES)
     directory = getattr(table.services.get("journal"), "path", None)
     if not isinstance(directory, str) or not os.path.isdir(directory):

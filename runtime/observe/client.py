@@ -63,9 +63,8 @@ class AdminClient:
         self._waiting: list[bytes] = []
         self._last = 0
         self._broken: OSError | None = None
-        self._socket = socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM
-        )  # allowed: a command, outside every node
+        # A command is outside every node, and has no World.
+        self._socket = socket.socket(socket.AF_UNIX)  # allowed: it has no World to ask for a connection
         self._socket.settimeout(timeout)
         try:
             self._socket.connect(str(path))

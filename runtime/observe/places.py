@@ -2,8 +2,8 @@
 
 The directory is `banyan` below $XDG_RUNTIME_DIR, or `/tmp/banyan-UID` where there is none. A node that is to
 be found holds a lock on `NAME.lock` for as long as it lives; whoever gets that lock knows that the node is
-dead, and may take its name and remove its socket. Lock files stay: to remove one would let two nodes hold
-"the same" lock.
+dead, and may take its name and remove its socket. A lock file is removed by its holder alone, and a lock
+counts only on the file that bears the name: so two cannot hold "the same" lock.
 
 This is for programs outside a node: it waits for the disk. Source: the XDG Base Directory Specification;
 flock(2), unix(7).
@@ -89,7 +89,8 @@ def claim(name: str) -> Iterator[Path]:
     """
     folder = private_directory()
     path = socket_of(name, folder)
-    lock = _take(folder / f"{name}.lock", CLAIM_PATIENCE)
+    lock_path = folder / f"{name}.lock"
+    lock = _take(lock_path, CLAIM_PATIENCE)
     if lock is None:
         raise Refusal(
             f"the name {name!r} is taken",
@@ -102,22 +103,25 @@ def claim(name: str) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+        lock_path.unlink(missing_ok=True)
         os.close(lock)
 
 
 def _take(path: Path, patience: float) -> int | None:
     """The lock of a name, as the number of its open file; None if somebody keeps it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     tries = max(1, int(patience / 0.01))
     for left in reversed(range(tries)):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if left:
-                time.sleep(0.01)  # allowed: a command waits here, before its node lives  # noqa: TID251  # no loop
-        else:
-            return file
-    os.close(file)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        # Somebody holds it, or has just removed it.
+        os.close(file)
+        if left:
+            time.sleep(0.01)  # noqa: TID251  # allowed: a command waits here, before its node lives
     return None
 
 
@@ -149,6 +153,7 @@ def _buried(lock_path: Path, path: Path) -> bool:
         return False
     try:
         path.unlink(missing_ok=True)
+        lock_path.unlink(missing_ok=True)
     finally:
         os.close(lock)
     return True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import trio
 
 from game.app import Room
 from game.bots import Bots
-from runtime import BanyanError, Crash, StoreError
+from runtime import KILLED, BanyanError, Crash, StoreError
 from runtime.backends.memory import MemoryDisk
+from runtime.durable.journal import SequenceConflict
 from runtime.errors import CallFailed
 from runtime.kernel.process import here
 from runtime.kernel.table import CrashReport, ProcessTable
@@ -151,7 +150,6 @@ def _kind(reason: object) -> str:
 
 def _explained(reason: object) -> bool:
     """Whether a fault of ours can be why a process ended with this reason."""
-    return False
-
-
-def everything(_: Any) -> None: ...
+    if isinstance(reason, Crash):
+        return isinstance(reason.error, (StoreError, CallFailed)) and not isinstance(reason.error, SequenceConflict)
+    return reason is KILLED

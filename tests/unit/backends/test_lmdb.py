@@ -384,7 +384,7 @@ def test_a_missing_entry_is_found(journal: LmdbJournal) -> None:
         txn.delete(b"none", db=journal._heads)
 
     rows(journal, work)
-    for key, sequence in (("gap", 2), ("end", 4), ("more", 6), ("none", 5)):
+    for key, sequence in (("gap", 2), ("end", 4), ("more", 5), ("none", 1)):
         with pytest.raises(StoreDamaged) as caught:
             journal.load(key)
         assert (caught.value.key, caught.value.sequence) == (key, sequence)

@@ -1,0 +1,113 @@
+"""Processes in a test: a node under virtual time, the test itself as a process, and how another one ended.
+
+    @as_process
+    async def test_a_child_ends(node):
+        pid = spawn(idle)
+        exit(pid, "boom")
+        assert await end_of(pid) == "boom"
+
+`node` comes from a fixture that opens `running_node`, with pytest-trio's `autojump_clock`: virtual time
+leaps to the next deadline as soon as nobody can run. So a test that would hang leaps to `FAR` and fails at
+once with the stack of whoever waits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+
+from runtime import Down, Pid, monitor, receive, spawn, spawn_monitor
+from runtime import ReceiveTimeout as NothingThere
+from supervisors import Node
+
+T = TypeVar("T")
+
+# Virtual seconds after which a test is taken for hung.
+FAR = 1e6
+
+
+@asynccontextmanager
+async def running_node(name: str = "test", **options: Any) -> AsyncIterator[Node]:
+    """A node without a store, for at most `FAR` virtual seconds."""
+    with trio.fail_after(FAR):
+        async with Node(name, **options) as node:
+            yield node
+
+
+async def inside(function: Callable[..., Awaitable[T]], *args: object, trap: bool = False) -> T:
+    """Run a function as a process of its own; hand back what it returns, or raise what it raises.
+
+    Raises AssertionError if the process ends in any other way, with its exit reason.
+    """
+    done = trio.Event()
+    results: list[Callable[[], T]] = []
+    reasons: list[object] = []
+
+    async def body() -> None:
+        try:
+            value = await function(*args)
+        except Exception as error:  # handed over to whoever waits: an assertion must fail the test
+            results.append(functools.partial(_raise, error))
+        else:
+            results.append(lambda: value)
+
+    async def watcher() -> None:
+        _, ref = spawn_monitor(body, trap=trap, label="the test")
+        reasons.append((await receive(lambda m: isinstance(m, Down) and m.ref is ref)).reason)  # type: ignore[attr-defined]  # a Down
+        done.set()
+
+    spawn(watcher, label="the test's watcher")
+    await done.wait()
+    if not results:
+        raise AssertionError(f"the process ended before it was through: {reasons[0]!r}")
+    return results[0]()
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def as_process(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Let a test's own code be a process, so that it can link, monitor and receive. Needs the node's fixture."""
+
+    @functools.wraps(test)
+    async def wrapper(**fixtures: Any) -> None:
+        await inside(functools.partial(test, **fixtures))
+
+    return wrapper
+
+
+async def idle(*_args: object) -> None:
+    """A process that does nothing until it is told to end."""
+    await trio.sleep_forever()
+
+
+async def end_of(pid: Pid) -> object:
+    """Wait for the end of a process that lives; its exit reason. For use in a process."""
+    ref = monitor(pid)
+    down = await receive(lambda m: isinstance(m, Down) and m.ref is ref)
+    assert isinstance(down, Down)
+    return down.reason
+
+
+async def ended(function: Callable[..., Awaitable[object]], *args: object, trap: bool = False) -> object:
+    """Run a function as a process and wait for its end; its exit reason. For use in a process."""
+    pid, ref = spawn_monitor(function, *args, trap=trap)
+    down = await receive(lambda m: isinstance(m, Down) and m.ref is ref)
+    assert down == Down(ref, pid, down.reason)  # type: ignore[attr-defined]  # a Down
+    return down.reason  # type: ignore[attr-defined]  # a Down
+
+
+async def mail() -> list[object]:
+    """Let everybody run until all wait, then take all messages out of the calling process's mailbox."""
+    await trio.testing.wait_all_tasks_blocked()
+    taken: list[object] = []
+    while True:
+        try:
+            taken.append(await receive(timeout=0))
+        except NothingThere:
+            return taken
