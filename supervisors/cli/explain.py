@@ -7,7 +7,7 @@ import traceback
 from runtime.behaviours.gen import StartFailed
 from runtime.durable import journal
 from runtime.errors import BanyanError, CallTimeout, Misuse
-from runtime.kernel.exits import Crash, Shutdown
+from runtime.kernel.exits import Crash, Shutdown, is_orderly
 
 from ..node.node import NodeStopped
 from ..strategy import FailedToStart
@@ -32,6 +32,8 @@ def explain(error: BaseException) -> Failure:
         case journal.StoreError():
             return _of_store(error)
         case NodeStopped():
+            if is_orderly(error.reason):
+                return Failure("the node stopped", "an application ended, or used up its restarts", _LOOK)
             return _of_reason("the node stopped", error.reason)
         case ChildRefused(why="start_failed"):
             return _of_reason("the application did not start", error.detail)

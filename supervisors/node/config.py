@@ -96,10 +96,9 @@ def configure(
         merged |= _checked(values, source)
     merged |= _checked(given, "the command line")
     settings = {**file_settings, **environ_settings, **_of_flags(flags.get("settings"))}
-    config = msgspec.convert({**merged, "settings": settings}, NodeConfig, strict=False)
-    if config.listen is not None:
-        settings.setdefault("listen", config.listen)
-    return config
+    if merged.get("listen") is not None:
+        settings.setdefault("listen", str(merged["listen"]))
+    return msgspec.convert({**merged, "settings": settings}, NodeConfig, strict=False)
 
 
 def which_node(

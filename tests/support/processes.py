@@ -3,8 +3,7 @@
     @as_process
     async def test_a_child_ends(node):
         pid = spawn(idle)
-        exit(pid, "boom")
-        assert await end_of(pid) == "boom"
+        assert await exit_and_wait(pid, "boom") == "boom"
 
 `node` comes from a fixture that opens `running_node`, with pytest-trio's `autojump_clock`: virtual time
 leaps to the next deadline as soon as nobody can run. So a test that would hang leaps to `FAR` and fails at
@@ -19,9 +18,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import trio
+import trio.testing
 
-from runtime import Down, Pid, monitor, receive, spawn, spawn_monitor
-from runtime import ReceiveTimeout as NothingThere
+from runtime import Down, Pid, ReceiveTimeout, Ref, exit, monitor, receive, spawn, spawn_monitor
 from supervisors import Node
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ async def inside(function: Callable[..., Awaitable[T]], *args: object, trap: boo
 
     async def watcher() -> None:
         _, ref = spawn_monitor(body, trap=trap, label="the test")
-        reasons.append((await receive(lambda m: isinstance(m, Down) and m.ref is ref)).reason)  # type: ignore[attr-defined]  # a Down
+        reasons.append(await _down_of(ref))
         done.set()
 
     spawn(watcher, label="the test's watcher")
@@ -88,18 +87,26 @@ async def idle(*_args: object) -> None:
 
 async def end_of(pid: Pid) -> object:
     """Wait for the end of a process that lives; its exit reason. For use in a process."""
-    ref = monitor(pid)
-    down = await receive(lambda m: isinstance(m, Down) and m.ref is ref)
-    assert isinstance(down, Down)
-    return down.reason
+    return await _down_of(monitor(pid))
 
 
 async def ended(function: Callable[..., Awaitable[object]], *args: object, trap: bool = False) -> object:
     """Run a function as a process and wait for its end; its exit reason. For use in a process."""
-    pid, ref = spawn_monitor(function, *args, trap=trap)
-    down = await receive(lambda m: isinstance(m, Down) and m.ref is ref)
-    assert down == Down(ref, pid, down.reason)  # type: ignore[attr-defined]  # a Down
-    return down.reason  # type: ignore[attr-defined]  # a Down
+    _, ref = spawn_monitor(function, *args, trap=trap)
+    return await _down_of(ref)
+
+
+async def exit_and_wait(pid: Pid, reason: object) -> object:
+    """Send an exit signal and wait for the end of the process; its exit reason. For use in a process."""
+    ref = monitor(pid)
+    exit(pid, reason)
+    return await _down_of(ref)
+
+
+async def _down_of(ref: Ref) -> object:
+    down = await receive(lambda message: isinstance(message, Down) and message.ref is ref)
+    assert isinstance(down, Down)
+    return down.reason
 
 
 async def mail() -> list[object]:
@@ -109,5 +116,5 @@ async def mail() -> list[object]:
     while True:
         try:
             taken.append(await receive(timeout=0))
-        except NothingThere:
+        except ReceiveTimeout:
             return taken

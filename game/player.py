@@ -1,0 +1,258 @@
+"""A player's session at the gateway: which tables the client watches, and what it is shown of them.
+
+Each watched table tells this process of every change, as this player may see it and nobody else. The first
+view of a table, and the first after its process has been restarted, is pushed as an absolute, every other
+as the delta to the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+import msgspec
+import trio
+
+from runtime import (
+    Answer,
+    Call,
+    CallFailed,
+    Caller,
+    Down,
+    Ref,
+    Refused,
+    call,
+    demonitor,
+    monitor,
+    self_pid,
+    send_after,
+    send_request,
+)
+from runtime.edge.client import EXPIRED, ClientSession
+from runtime.edge.deltas import diff
+
+from .messages import Leave, News, TableView, Watch
+
+# The pauses before a table that is not there is watched again, in seconds: doubled from the first to the last.
+FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
+# How long a player who did not come back is tried to be taken off a table, in seconds.
+LEAVE_PATIENCE = 2.0
+
+
+def key_of_table(name: str) -> str:
+    """The key, and registered name, of the table that clients call `name`."""
+    return f"table/{name}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartWatching(Call[bool]):
+    """Show a table to the client. The reply: whether there is room for one more."""
+
+    table: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StopWatching(Call[None]):
+    """Show a table no more."""
+
+    table: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seats(Call[tuple[str, ...]]):
+    """The watched tables at which the player has a seat, as far as seen."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WhichSession(Call[str]):
+    """The session's id."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Watching:
+    """The label of a request to watch: the `attempt`-th for this table."""
+
+    table: str
+    attempt: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Again:
+    table: str
+    attempt: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _LookAgain:
+    """A table that dropped us as too slow says nothing: from time to time all are asked."""
+
+
+@final
+class _Watched:
+    """One table that the client watches."""
+
+    __slots__ = ("attempt", "failures", "ref", "view")
+
+    def __init__(self) -> None:
+        # The last view as the client has it; None until there is one of the table's present process.
+        self.view: dict[str, Any] | None = None
+        # Invariant: the monitor of the table's process; None while a new attempt is waited for.
+        self.ref: Ref | None = None
+        self.attempt = 0
+        self.failures = 0
+
+
+class PlayerSession(ClientSession):
+    """One player's session; see `runtime.edge.client`.
+
+    Args of its start, after the session's id and the `Keeping`: the player's name, the most tables that may
+    be watched, and the seconds after which all are asked again.
+    """
+
+    def begin(self, player: str, most: int, look_again: float) -> None:
+        self.player = player
+        self._most = most
+        self._pause = look_again
+        self._tables: dict[str, _Watched] = {}
+        send_after(look_again, self_pid(), _LookAgain())
+
+    def absolutes(self) -> Iterable[dict[str, Any]]:
+        for name, table in self._tables.items():
+            if table.view is not None:
+                yield {"type": "absolute", "table": name, "view": table.view}
+
+    def handle_request(self, request: Any, caller: Caller) -> Any:
+        match request:
+            case StartWatching(name):
+                return self._start(name)
+            case StopWatching(name):
+                table = self._tables.pop(name, None)
+                if table is not None and table.ref is not None:
+                    demonitor(table.ref, flush=True)
+                return None
+            case Seats():
+                return tuple(self._seats())
+            case WhichSession():
+                return self.session
+            case _:
+                return super().handle_request(request, caller)
+
+    def handle_other(self, message: Any) -> Any:
+        match message:
+            case News(view):
+                self._show(view)
+            case Answer(label=_Watching(name, attempt)):
+                table = self._tables.get(name)
+                if table is None or table.attempt != attempt or table.ref is None:
+                    pass  # an answer to an attempt that was given up
+                elif message.failed:
+                    self._retry(name, table)
+                else:
+                    table.failures = 0
+                    self._show(message.value)
+            case Down(ref=ref):
+                for name, table in self._tables.items():
+                    if table.ref is ref:
+                        self._retry(name, table)
+            case _Again(name, attempt):
+                table = self._tables.get(name)
+                if table is not None and table.attempt == attempt and table.ref is None:
+                    self._ask(name, table)
+            case _LookAgain():
+                for name, table in self._tables.items():
+                    if table.ref is not None and table.view is not None:
+                        self._request(name, table)
+                send_after(self._pause, self_pid(), _LookAgain())
+            case _:
+                return super().handle_other(message)
+        return None
+
+    async def farewell(self, reason: object) -> None:
+        """Whoever does not come back gives up the seats, so that nobody has to wait for them."""
+        if reason != EXPIRED:
+            return
+        with trio.move_on_after(LEAVE_PATIENCE):
+            for name in list(self._seats()):
+                while True:
+                    try:
+                        await call(key_of_table(name), Leave(self.player))
+                    except Refused:
+                        pass  # no seat any more
+                    except CallFailed:
+                        await trio.sleep(LAST_PAUSE / 20)
+                        continue
+                    break
+
+    def state(self) -> object:
+        return {"player": self.player, "tables": sorted(self._tables), "session": super().state()}
+
+    # -- watching ------------------------------------------------------------------------------------
+
+    def _start(self, name: str) -> bool:
+        table = self._tables.get(name)
+        if table is not None:
+            # Asked again, it gets an absolute again.
+            if table.view is not None:
+                self.push({"type": "absolute", "table": name, "view": table.view})
+            return True
+        if len(self._tables) >= self._most:
+            return False
+        table = self._tables[name] = _Watched()
+        self._ask(name, table)
+        return True
+
+    def _ask(self, name: str, table: _Watched) -> None:
+        """Watch the table's process of this moment, if there is one."""
+        table.attempt += 1
+        table.view = None
+        table.ref = monitor(key_of_table(name))
+        self._request(name, table)
+
+    def _request(self, name: str, table: _Watched) -> None:
+        label = _Watching(name, table.attempt)
+        send_request(key_of_table(name), Watch(self_pid(), self.player), label, timeout=5.0)
+
+    def _retry(self, name: str, table: _Watched) -> None:
+        """The table is gone or does not answer: try again in a moment."""
+        if table.ref is not None:
+            demonitor(table.ref, flush=True)
+            table.ref = None
+        pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0**table.failures)
+        table.failures = min(table.failures + 1, 16)
+        send_after(pause, self_pid(), _Again(name, table.attempt))
+
+    def _show(self, view: TableView) -> None:
+        name = view.table.removeprefix("table/")
+        table = self._tables.get(name)
+        if table is None or table.ref is None:
+            return  # no longer watched, or the last words of a process that has ended
+        body = _plain(view)
+        if table.view is None:
+            self.push({"type": "absolute", "table": name, "view": body})
+        elif body["sequence"] < table.view["sequence"]:
+            return
+        else:
+            changes = diff(table.view, body)
+            if changes:
+                self.push({"type": "delta", "table": name, "changes": changes})
+        table.view = body
+
+    def _seats(self) -> Iterable[str]:
+        for name, table in self._tables.items():
+            if table.view is not None and any(s["player"] == self.player for s in table.view["seats"]):
+                yield name
+
+
+def _plain(view: TableView) -> dict[str, Any]:
+    """A view as JSON has it. There and back, because deltas compare lists, and records hold tuples."""
+    body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(view))
+    del body["table"]
+    return body
