@@ -85,6 +85,9 @@ DOORKEEPER = "gateway.doorkeeper"
 SESSIONS = "gateway.sessions"
 CONNECTIONS = "gateway.connections"
 
+# How long the tables of a page are asked how many sit there, in seconds for all of them.
+_LOBBY_PATIENCE = 1.0
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ class CardRoomGuest:
     async def _settle(self, player: str) -> None:
         """Have the room know the player: a wallet, and once the house's grant."""
         patience = self._settings.patience
-        # One sender for each player and purpose, number 1 for ever: both are done once, and cheap to ask again.
+        # A sender for each player and purpose, number 1 for ever: both are done once, and cheap to repeat.
         await Session(f"gateway/{player}", patience=patience).command(LOBBY, Join(player))
         if self._settings.grant:
             house = Session(f"house/{player}", patience=patience)
@@ -294,16 +297,18 @@ class CardRoomGuest:
         configs: tuple[TableConfig, ...] = await self._ask(LOBBY, Tables())
         shown = sorted((one for one in configs if one.name > frame.after), key=lambda one: one.name)
         page = shown[: frame.limit]
-        tables = [
-            {
-                "table": config.name,
-                "blinds": config.blinds,
-                "seats": config.seats,
-                "turn_seconds": config.turn_seconds,
-                "taken": await _taken(config.key),
-            }
-            for config in page
-        ]
+        tables = []
+        until = trio.current_time() + _LOBBY_PATIENCE
+        for config in page:
+            tables.append(
+                {
+                    "table": config.name,
+                    "blinds": config.blinds,
+                    "seats": config.seats,
+                    "turn_seconds": config.turn_seconds,
+                    "taken": await _taken(config.key, until - trio.current_time()),
+                }
+            )
         return {"tables": tables, "more": len(shown) > len(page)}
 
     async def _sit(self, entry: Entry, frame: Sit) -> Any:
@@ -333,16 +338,20 @@ class CardRoomGuest:
         return seats[0]
 
 
-async def _taken(key: str) -> int | None:
-    """How many seats of a table are taken; None if it cannot say just now."""
+async def _taken(key: str, patience: float) -> int | None:
+    """How many seats of a table are taken; None if it cannot say in time."""
+    if patience <= 0:
+        return None
     try:
-        return len((await call(key, Progress(), timeout=0.5)).stacks)
+        return len((await call(key, Progress(), timeout=patience)).stacks)
     except (CallFailed, Refused):
         return None
 
 
 def _is_name(player: str) -> bool:
-    return 0 < len(player.encode("utf-8", "replace")) <= 64 and player.isprintable() and player == player.strip()
+    return (
+        0 < len(player.encode("utf-8", "replace")) <= 64 and player.isprintable() and player == player.strip()
+    )
 
 
 _WORDS = {

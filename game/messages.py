@@ -60,6 +60,13 @@ class Balance(Query[int]):
     """What the wallet holds, in hundredths."""
 
 
+@message("wallet.under_way")
+class UnderWay(Query[bool]):
+    """Whether transfer `number` has neither arrived nor come back yet."""
+
+    number: int
+
+
 # -- the wallet: events and state ----------------------------------------------------------------------
 
 
@@ -214,6 +221,13 @@ class Watch(Query["TableView"]):
 
     watcher: Pid
     player: str | None
+
+
+@message("table.unwatch")
+class Unwatch(Query[None]):
+    """Send `watcher` no more news."""
+
+    watcher: Pid
 
 
 @message("table.look")

@@ -17,8 +17,8 @@ import trio
 from runtime import (
     Answer,
     Call,
-    CallFailed,
     Caller,
+    CallFailed,
     Down,
     Ref,
     Refused,
@@ -32,9 +32,9 @@ from runtime import (
 from runtime.edge.client import EXPIRED, ClientSession
 from runtime.edge.deltas import diff
 
-from .messages import Leave, News, TableView, Watch
+from .messages import Leave, News, TableView, Unwatch, Watch
 
-# The pauses before a table that is not there is watched again, in seconds: doubled from the first to the last.
+# The pauses before a table that is not there is watched again, in seconds: doubled from first to last.
 FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
 # How long a player who did not come back is tried to be taken off a table, in seconds.
 LEAVE_PATIENCE = 2.0
@@ -134,9 +134,7 @@ class PlayerSession(ClientSession):
             case StartWatching(name):
                 return self._start(name)
             case StopWatching(name):
-                table = self._tables.pop(name, None)
-                if table is not None and table.ref is not None:
-                    demonitor(table.ref, flush=True)
+                self._stop(name)
                 return None
             case Seats():
                 return tuple(self._seats())
@@ -155,9 +153,11 @@ class PlayerSession(ClientSession):
                     pass  # an answer to an attempt that was given up
                 elif message.failed:
                     self._retry(name, table)
-                else:
+                elif isinstance(message.value, TableView):
                     table.failures = 0
                     self._show(message.value)
+            case Answer(label=None):
+                pass  # of a request to send no more
             case Down(ref=ref):
                 for name, table in self._tables.items():
                     if table.ref is ref:
@@ -208,6 +208,13 @@ class PlayerSession(ClientSession):
         table = self._tables[name] = _Watched()
         self._ask(name, table)
         return True
+
+    def _stop(self, name: str) -> None:
+        table = self._tables.pop(name, None)
+        if table is not None and table.ref is not None:
+            demonitor(table.ref, flush=True)
+            # If it is lost, its news is not shown anyway.
+            send_request(key_of_table(name), Unwatch(self_pid()), None, timeout=5.0)
 
     def _ask(self, name: str, table: _Watched) -> None:
         """Watch the table's process of this moment, if there is one."""

@@ -26,7 +26,7 @@ class First(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=T
     """The base of what opens a session."""
 
 
-class Login(First, tag="login"):
+class Login(First, frozen=True, tag="login"):
     """Begin a session; one that the player had is displaced."""
 
     token: Text
@@ -35,7 +35,7 @@ class Login(First, tag="login"):
         return "Login(token=<redacted>)"
 
 
-class Resume(First, tag="resume"):
+class Resume(First, frozen=True, tag="resume"):
     """Go on with a session. `after` is the last `seq` that the client has read."""
 
     token: Text
@@ -54,7 +54,7 @@ class Later(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=T
     command: ClassVar[bool] = False
 
 
-class ShowLobby(Later, tag="lobby"):
+class ShowLobby(Later, frozen=True, tag="lobby"):
     """The tables, in the order of their names, from the one after `after` on."""
 
     id: Id | None = None
@@ -62,27 +62,27 @@ class ShowLobby(Later, tag="lobby"):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
-class WatchTable(Later, tag="watch"):
+class WatchTable(Later, frozen=True, tag="watch"):
     """Be pushed a table as an absolute, then each change as a delta."""
 
     table: Name
     id: Id | None = None
 
 
-class UnwatchTable(Later, tag="unwatch"):
+class UnwatchTable(Later, frozen=True, tag="unwatch"):
     """Be pushed no more of a table."""
 
     table: Name
     id: Id | None = None
 
 
-class ShowBalance(Later, tag="balance"):
+class ShowBalance(Later, frozen=True, tag="balance"):
     """What is in the player's wallet."""
 
     id: Id | None = None
 
 
-class Sit(Later, tag="sit"):
+class Sit(Later, frozen=True, tag="sit"):
     """Take `amount` from the wallet to a seat at a table: a free one, or the player's own."""
 
     command: ClassVar[bool] = True
@@ -92,7 +92,7 @@ class Sit(Later, tag="sit"):
     amount: Amount
 
 
-class TakeTurn(Later, tag="act"):
+class TakeTurn(Later, frozen=True, tag="act"):
     """Act in a hand. `to` goes with a raise, and with nothing else."""
 
     command: ClassVar[bool] = True
@@ -119,7 +119,7 @@ class TakeTurn(Later, tag="act"):
                 return RaiseTo(self.to)
 
 
-class LeaveTable(Later, tag="leave"):
+class LeaveTable(Later, frozen=True, tag="leave"):
     """Give up a seat, now or after the hand; without `table` the only one that is seen to be taken."""
 
     command: ClassVar[bool] = True

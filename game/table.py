@@ -57,6 +57,7 @@ from .messages import (
     TakeChips,
     Transfer,
     TurnOver,
+    Unwatch,
     Watch,
 )
 from .view import SeatView
@@ -135,7 +136,7 @@ class Table(EventSourced[TableState, TableEvent]):
         try:
             hand.act(player, action)
         except IllegalAction as error:
-            return Refuse(str(error))
+            return Refuse(f"{error.reason}: {error}")
         # The cache is one action ahead of the state until the commit; if that fails, it no longer fits.
         self._hand_turn = len(state.actions) + 1
         return self._after_action(state, hand, Acted(player, action)), self._hand_turn
@@ -327,6 +328,11 @@ class Table(EventSourced[TableState, TableEvent]):
                 if watcher not in self._watchers:
                     self._watchers[watcher] = (player, monitor(watcher))
                 return self._view(state, player)
+            case Unwatch(watcher):
+                watched = self._watchers.pop(watcher, None)
+                if watched is not None:
+                    demonitor(watched[1], flush=True)
+                return None
             case Look(player):
                 return self._view(state, player)
             case Progress():

@@ -28,6 +28,7 @@ from .messages import (
     Transfer,
     TransferClosed,
     TransferReturned,
+    UnderWay,
     WalletState,
 )
 
@@ -109,6 +110,8 @@ class Wallet(EventSourced[WalletState, WalletEvent]):
         match request:
             case Balance():
                 return state.balance
+            case UnderWay(number):
+                return any(one.number == number for one in state.open)
             case _:
                 return super().query(state, request)
 

@@ -12,8 +12,8 @@ Source: OTP `supervisor.erl`; rules S1-S67. Quirk S68 is not copied.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 from runtime.errors import InternalError
 from runtime.kernel.exits import KILLED, NORMAL, SHUTDOWN, Shutdown, is_orderly
@@ -189,6 +189,14 @@ Steps = Generator[Effect, object, None]
 @dataclass(frozen=True, slots=True)
 class StartChild:
     spec: ChildSpec
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartWith:
+    """Start a child of a simple_one_for_one supervisor: `args` follow those of its template (S46)."""
+
+    args: tuple[Any, ...]
 
 
 @final
@@ -579,8 +587,10 @@ class StaticMachine(Machine):
 class DynamicMachine(Machine):
     """Children that come and go, each restarted alone, stopped all at once (S16, S42, S46, S48)."""
 
-    def __init__(self, flags: Flags) -> None:
+    def __init__(self, flags: Flags, template: ChildSpec | None = None) -> None:
         super().__init__(flags)
+        # With a template: OTP's simple_one_for_one. Without: each child brings its own spec.
+        self.template = template
         self._last = 0
 
     def _boot(self) -> Steps:
@@ -614,20 +624,11 @@ class DynamicMachine(Machine):
 
     def _serve(self, request: object) -> Generator[Effect, object, object]:
         match request:
-            case StartChild(spec):
-                try:
-                    check_combination(spec, self.flags)
-                except BadCombination as error:
-                    return Refusal("bad_combination", str(error))
-                outcome = yield Launch(spec)
-                self._last += 1
-                child = Child(self._last, spec)
-                if not self._settle(child, outcome):
-                    assert isinstance(outcome, Failed)
-                    return Refusal("start_failed", outcome.reason)
-                if child.pid is not None:
-                    self.children[child.key] = child
-                return child.pid
+            case StartChild(spec) if self.template is None:
+                return (yield from self._start_child(spec))
+            case StartWith(args) if self.template is not None:
+                spec = replace(self.template, args=(*self.template.args, *args))
+                return (yield from self._start_child(spec))
             case TerminateChild(pid):
                 if not isinstance(pid, Pid):
                     return Refusal("not_offered", "children of a dynamic supervisor are known by pid")
@@ -645,7 +646,7 @@ class DynamicMachine(Machine):
                 ]
             case CountChildren():
                 counted = self._count()
-                return Counts(counted.specs, counted.active, counted.supervisors, counted.workers)
+                return counted if self.template is None else replace(counted, specs=1)
             case GetChildSpec(pid):
                 found = self._by_pid.get(pid) if isinstance(pid, Pid) else None
                 return found.spec if found is not None else Refusal("not_found")
@@ -653,6 +654,21 @@ class DynamicMachine(Machine):
                 return self.gauge(self._now)
             case _:
                 return Refusal("not_offered", request)
+
+    def _start_child(self, spec: ChildSpec) -> Generator[Effect, object, object]:
+        try:
+            check_combination(spec, self.flags)
+        except BadCombination as error:
+            return Refusal("bad_combination", str(error))
+        outcome = yield Launch(spec)
+        self._last += 1
+        child = Child(self._last, spec)
+        if not self._settle(child, outcome):
+            assert isinstance(outcome, Failed)
+            return Refusal("start_failed", outcome.reason)
+        if child.pid is not None:
+            self.children[child.key] = child
+        return child.pid
 
 
 def _is_odd(spec: ChildSpec, reason: object) -> bool:

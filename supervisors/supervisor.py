@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import trio
@@ -38,7 +39,7 @@ from runtime.kernel.signals import Exit
 from runtime.kernel.table import Destination
 
 from . import strategy as machines
-from .specs import AutoShutdown, ChildSpec, Flags, Shutdown, Strategy, check_children, check_flags, check_spec
+from .specs import AutoShutdown, BadSpec, ChildSpec, Flags, Shutdown, Strategy, check_children, check_flags, check_spec
 
 logger = logging.getLogger("banyan")
 
@@ -83,7 +84,14 @@ class Supervisor(Behaviour):
 
     def _make_machine(self, children: Any) -> machines.Machine:
         flags = check_flags(self.flags())
-        return machines.StaticMachine(flags, check_children(children, flags))
+        specs = check_children(children, flags)
+        if flags.strategy != "simple_one_for_one":
+            return machines.StaticMachine(flags, specs)
+        if len(specs) != 1:
+            raise BadSpec(
+                f"simple_one_for_one wants exactly one child from init, as the template, got {len(specs)}"
+            )
+        return machines.DynamicMachine(flags, specs[0])
 
     @classmethod
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
@@ -260,8 +268,9 @@ class Supervisor(Behaviour):
             target = one.pid._process if one.pid is not None else None
             if target is None:
                 continue
-            shutdown = one.spec.shutdown
-            patience = max(patience, 0.0 if shutdown == "brutal_kill" else min(shutdown, ORPHAN_PATIENCE))
+            # Being orphaned is not being stopped: a brutal_kill child ends by the link's signal too.
+            shutdown = ORPHAN_PATIENCE if one.spec.shutdown == "brutal_kill" else one.spec.shutdown
+            patience = max(patience, min(shutdown, ORPHAN_PATIENCE))
             unlink(process, target.pid)
             target.exit_signal(process.pid, reason, linked=True)
         with trio.move_on_after(patience, shield=True):
@@ -274,6 +283,10 @@ class Supervisor(Behaviour):
                             target.deferred = {}
                         target.deferred[watch] = None
                         await self.__wait(watch)
+        for one in self.__machine.children.values():
+            target = one.pid._process if one.pid is not None else None
+            if target is not None:
+                target.exit_signal(process.pid, KILL)
         self.__nursery.cancel_scope.cancel()
 
 
@@ -321,14 +334,25 @@ async def _ask(supervisor: Destination, request: object, timeout: float) -> Any:
     return answer
 
 
-async def start_child(supervisor: Destination, spec: ChildSpec, *, timeout: float = math.inf) -> Pid | None:
+async def start_child(
+    supervisor: Destination, spec: ChildSpec | Sequence[Any], *, timeout: float = math.inf
+) -> Pid | None:
     """Start one more child, after all others (S43-S46); its pid, or None if it asked to be ignored.
+
+    Args:
+        spec: the child's spec; for a simple_one_for_one supervisor the list of arguments that follow those
+            of its template.
 
     Raises:
         BadSpec: the spec cannot work.
         ChildRefused: already_started, already_present, bad_combination, or start_failed; nothing is kept.
     """
-    pid: Pid | None = await _ask(supervisor, machines.StartChild(check_spec(spec)), timeout)
+    request: object
+    if isinstance(spec, (list, tuple)):
+        request = machines.StartWith(tuple(spec))
+    else:
+        request = machines.StartChild(check_spec(spec))
+    pid: Pid | None = await _ask(supervisor, request, timeout)
     return pid
 
 

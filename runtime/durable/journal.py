@@ -110,7 +110,7 @@ class StoreDamaged(StoreError):
         else:
             what = f"will not serve the store {path}"
         super().__init__(
-            path, what, f"it is damaged: {found}", "restore it from a backup; it was left as it is"
+            path, what, f"it is damaged: {found}", "restore it from a backup, it was left as it is"
         )
         self.found = found
         self.key = key

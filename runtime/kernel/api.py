@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar, final, overload
+from typing import Literal, TypeVar, final, overload
 
 import trio
 
@@ -33,6 +33,7 @@ R = TypeVar("R")
 M = TypeVar("M")
 
 Matcher = Callable[[object], bool]
+AliasMode = Literal["explicit_unalias", "demonitor", "reply_demonitor"]
 
 
 # -- who am I -----------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def _target(destination: Destination) -> Process | None:
     if type(destination) is Pid:
         return destination._process
     process = current_table().find(destination)
-    if process is None:
+    if process is None and type(destination) is str:
         raise NoProcess(f"nobody has the name {destination!r}: was its process started, is it restarting?", destination)
     return process
 
@@ -338,21 +339,50 @@ def unlink(pid: Pid) -> None:
     mechanism.unlink(current_process(), pid)
 
 
-def monitor(destination: Destination) -> Ref:
+def monitor(destination: Pid | str, *, alias: AliasMode | None = None) -> Ref:
     """Be told once, by a `Down` message, when a process ends; each monitor has its own reference (P21).
 
     A dead pid or a free name gives a Down with NOPROC after the caller's next checkpoint (P23). A name
     is bound to the process that has it now (P24).
+
+    Args:
+        alias: make the reference an alias too, which lasts until `unalias` ("explicit_unalias"), until the
+            Down or `demonitor` ("demonitor"), or until then or its first message, which also ends the
+            monitor ("reply_demonitor") (P53). On oneself it makes none.
     """
     process = current_process()
+    if alias is not None and alias not in ("explicit_unalias", "demonitor", "reply_demonitor"):
+        raise Misuse(f"alias is explicit_unalias, demonitor or reply_demonitor, got {alias!r}")
     ref = process.table.new_ref()
-    mechanism.monitor(process, ref, destination, process.table.find(destination))
+    target = process.table.find(destination)
+    if alias is not None and target is not process:
+        ref._owner, ref._mode = process, alias
+    mechanism.monitor(process, ref, destination, target)
     return ref
 
 
 def demonitor(ref: Ref, *, flush: bool = False) -> bool:
     """Stop a monitor; with `flush` a Down that is already queued goes too. Returns whether it was active."""
     return mechanism.demonitor(current_process(), ref, flush=flush)
+
+
+def alias(*, reply: bool = False) -> Ref:
+    """Make an address of the caller that can be given up: what is sent to it afterwards vanishes (P52).
+
+    It lasts until `unalias`, with `reply` also until its first message, and never longer than the caller.
+    """
+    process = current_process()
+    ref = process.table.new_ref()
+    ref._owner, ref._mode = process, "reply" if reply else "explicit_unalias"
+    return ref
+
+
+def unalias(ref: Ref) -> bool:
+    """Give up an alias of the caller; whether it was active (P54). Others' aliases stay as they are (P55)."""
+    if ref._owner is not current_process():
+        return False
+    ref._owner = None
+    return True
 
 
 def exit(pid: Pid, reason: object) -> None:

@@ -46,12 +46,19 @@ class Pid:
 
 @final
 class Ref:
-    """A unique reference: what `monitor`, `alias` and the timers return. Equal only to itself."""
+    """A unique reference: what `monitor`, `alias` and the timers return. Equal only to itself.
 
-    __slots__ = ("number",)
+    One that was made as an alias is also a destination for messages, until it is given up.
+    """
+
+    __slots__ = ("_mode", "_owner", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        # Invariant: the process that gets what is sent to this alias; None if it is none, or no more.
+        self._owner: Process | None = None
+        # How long it lasts: explicit_unalias, reply, demonitor, or reply_demonitor (P53).
+        self._mode = ""
 
     def __repr__(self) -> str:
         return f"#ref<{self.number}>"

@@ -205,7 +205,9 @@ class Process:
                 other.exit_signal(self.pid, reason, linked=True)
         watchers, self.watchers = self.watchers, None
         for ref, (watcher, monitored) in (watchers or {}).items():
-            if watcher.monitors is not None and watcher.monitors.pop(ref, self) is not None:
+            if watcher.monitors is not None and ref in watcher.monitors:
+                del watcher.monitors[ref]
+                end_alias(ref)
                 watcher.post(Down(ref, monitored, reason))
         monitors, self.monitors = self.monitors, None
         for ref, target in (monitors or {}).items():
@@ -320,12 +322,21 @@ def link(process: Process, pid: Pid) -> bool:
             return False
         process.post(Exit(pid, NOPROC))
     elif other.exiting is not None:
-        # It counts as alive until it has ended, but our link would come too late.
-        if process.links is None or pid not in process.links:
-            process.exit_signal(pid, NOPROC, linked=True)
+        # It counts as alive until it has ended, but our link comes too late: the answer is on its way.
+        if process.links is None:
+            process.links = {}
+        if pid not in process.links:
+            process.links[pid] = None
+            process.table.timers.soon(_link_noproc, process, pid)
     else:
         join(process, other)
     return True
+
+
+def _link_noproc(process: Process, pid: Pid) -> None:
+    if process.links is not None and pid in process.links:
+        del process.links[pid]
+        process.exit_signal(pid, NOPROC, linked=True)
 
 
 def join(one: Process, other: Process) -> None:
@@ -366,12 +377,32 @@ def monitor(process: Process, ref: Ref, monitored: Pid | str, target: Process | 
 def _down_noproc(process: Process, ref: Ref, monitored: Pid | str) -> None:
     if process.monitors is not None and ref in process.monitors:
         del process.monitors[ref]
+        end_alias(ref)
         process.post(Down(ref, monitored, NOPROC))
+
+
+def end_alias(ref: Ref) -> None:
+    """A monitor has ended: an alias that lasts as long as it does ends too (P53)."""
+    if ref._mode in ("demonitor", "reply_demonitor"):
+        ref._owner = None
+
+
+def by_alias(ref: Ref) -> Process | None:
+    """Who gets a message that is sent to an alias now; one that lasts for one message is used up by it."""
+    owner = ref._owner
+    if owner is None or owner.pid._process is not owner:
+        return None
+    if ref._mode == "reply":
+        ref._owner = None
+    elif ref._mode == "reply_demonitor":
+        demonitor(owner, ref)
+    return owner
 
 
 def demonitor(process: Process, ref: Ref, *, flush: bool = False) -> bool:
     """Stop a monitor; with `flush` also drop its queued Down. Returns whether it was still active (P27)."""
     active = process.monitors is not None and ref in process.monitors
+    end_alias(ref)
     if active:
         assert process.monitors is not None
         target = process.monitors.pop(ref)
@@ -394,6 +425,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "Body",
     "Process",
+    "by_alias",
     "demonitor",
     "here",
     "join",

@@ -18,11 +18,11 @@ import trio
 from ..errors import Misuse, NotAProcess
 from .exits import SHUTDOWN, Crash
 from .ids import Pid, Ref
-from .process import DEFAULT_LIMIT, Body, Process, here, join, run
+from .process import DEFAULT_LIMIT, Body, Process, by_alias, here, join, run
 from .timers import Timers
 from .world import World
 
-Destination = Pid | str
+Destination = Pid | str | Ref
 
 logger = logging.getLogger("banyan")
 
@@ -175,7 +175,9 @@ class ProcessTable:
             return destination._process
         if type(destination) is str:
             return self.names.get(destination)
-        raise Misuse(f"a destination is a Pid or a registered name, got {destination!r}")
+        if type(destination) is Ref:
+            return by_alias(destination)
+        raise Misuse(f"a destination is a Pid, a registered name or an alias, got {destination!r}")
 
     def register(self, name: str, process: Process) -> None:
         """Give a living process its local name (rule R1); raises Misuse if either is taken or it is dead."""

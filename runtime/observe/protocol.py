@@ -114,7 +114,7 @@ class Tree(Request, frozen=True, kw_only=True, tag="tree"):
 class Ps(Request, frozen=True, kw_only=True, tag="ps"):
     """The processes, those with the longest mailboxes first, at most `limit`."""
 
-    limit: int = 1000
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
 
 
 @final

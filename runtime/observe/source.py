@@ -1,4 +1,4 @@
-"""Whether typed source is whole, or wants another line. Pure: it compiles and runs nothing.
+"""Whether typed source is whole, or wants another line. Pure: it runs nothing.
 
 Source: Python's own `codeop`, with one habit of IPython: several statements may be pasted at once, and an
 indented block goes on until an empty line.
@@ -16,17 +16,20 @@ def needs_more(source: str) -> bool:
 
     Source with a mistake in it is whole: to run it shows the mistake.
     """
-    compiler = codeop.Compile()
-    compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     command = codeop.CommandCompiler()
-    command.compiler = compiler
+    command.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are shown when the line runs
         try:
-            whole = command(source, "<line>", "exec") is not None
+            return command(source, "<line>", "exec") is None or _ends_in_a_block(source)
         except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError):
             return False
-    if not whole:
-        return True
-    *before, last = source.split("\n")
-    return bool(last.strip()) and last[0] in " \t" and bool(before)
+
+
+def _ends_in_a_block(source: str) -> bool:
+    """Whether the last line stands in a block, which may always go on; an empty line ends it."""
+    line = source.rpartition("\n")[2]
+    if line[:1] not in (" ", "\t") or not line.strip():
+        return False
+    body = ast.parse(source).body
+    return bool(body) and (hasattr(body[-1], "body") or isinstance(body[-1], ast.Match))

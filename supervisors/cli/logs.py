@@ -12,7 +12,9 @@ import os
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from runtime.observe.processes import printable
 
 from .main import is_tty
 
@@ -22,7 +24,8 @@ def set_up_logging(level: str, *packages: str) -> None:
 
     For a person when stderr is a terminal (in colour unless NO_COLOR is set), else a JSON object a line.
     """
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    terminal = is_tty(sys.stderr)
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal)
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -31,10 +34,10 @@ def set_up_logging(level: str, *packages: str) -> None:
         stamp,
     ]
     last: list[Processor]
-    if is_tty(sys.stderr):
+    if terminal:
         plain = structlog.dev.plain_traceback
         colors = not os.environ.get("NO_COLOR")
-        last = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        last = [_printable, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -54,3 +57,9 @@ def set_up_logging(level: str, *packages: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A terminal shows an event, and obeys nothing in it: names may come from players."""
+    event["event"] = printable(str(event["event"]))
+    return event

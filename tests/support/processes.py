@@ -71,7 +71,7 @@ def _raise(error: Exception) -> Any:
 
 
 def as_process(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Let a test's own code be a process, so that it can link, monitor and receive. Needs the node's fixture."""
+    """Let a test itself be a process, so that it can link, monitor and receive. It needs the `node` fixture."""
 
     @functools.wraps(test)
     async def wrapper(**fixtures: Any) -> None:
