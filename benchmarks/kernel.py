@@ -13,7 +13,15 @@ from typing import Any
 import trio
 
 from runtime import GenServer, call, cast, exit_with, receive, send_nowait, spawn, start
-from supervisors import DynamicSupervisor, Node, Supervisor, child, start_child, terminate_child, which_children
+from supervisors import (
+    DynamicSupervisor,
+    Node,
+    Supervisor,
+    child,
+    start_child,
+    terminate_child,
+    which_children,
+)
 
 from .harness import Row, measure
 
@@ -244,7 +252,11 @@ def rows() -> list[Row]:
         ),
         measure(Row("cast into a counter", "1/s", "higher"), on_node(cast_counter), floor_deque),
         measure(Row("broadcast, per delivery, to 1000", "us", "lower"), on_node(broadcast)),
-        measure(Row("start + stop of a supervised process", "1/s", "higher"), on_node(start_stop), floor_start_soon),
+        measure(
+            Row("start + stop of a supervised process", "1/s", "higher"),
+            on_node(start_stop),
+            floor_start_soon,
+        ),
         measure(Row("supervisor restart after a crash", "1/s", "higher"), on_node(restart)),
         measure(Row("ring of 1000, hops", "1/s", "higher"), on_node(ring)),
         measure(Row("idle process, resident bytes", "B", "lower"), on_node(idle_bytes)),

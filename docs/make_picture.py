@@ -3,12 +3,13 @@
     python docs/make_picture.py            # writes docs/healing.svg
     python docs/make_picture.py FILE
 
-A small tree is started, one of its processes is killed, and what `node.tree()` says at each moment is drawn as
-it is; nothing of it is invented. The restart is held up for as long as the second picture takes.
+A small tree is started, one of its processes is killed, and what `node.tree()` says at each moment is drawn;
+nothing is invented. The restart is held up for as long as the second picture takes.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from html import escape
@@ -82,23 +83,25 @@ async def watch() -> list[list[Row]]:
         return [before, during, rows(node)]
 
 
-def text(x: int, y: int, words: str, colour: str = INK, weight: str = "normal") -> str:
-    return f'<text x="{x}" y="{y}" fill="{colour}" font-weight="{weight}">{escape(words)}</text>'
+def text(x: int, y: int, words: str, colour: str) -> str:
+    return f'<text x="{x}" y="{y}" fill="{colour}">{escape(words)}</text>'
 
 
 def panel(left: int, title: str, shown: list[Row], known: set[str]) -> Iterator[str]:
     """One tree; processes whose pids are not in `known` are new."""
     yield text(left, 30, title, FAINT)
+    above: dict[int, int] = {}  # by depth: where the line to the next one of that depth begins
     for number, (depth, name, pid, state, gauge) in enumerate(shown):
         x, y = left + 18 * depth, TOP + LINE * (number + 1)
-        colour = INK if state == "running" else RED
-        new = bool(pid) and pid not in known
+        up, new = state == "running", bool(pid) and pid not in known
         if depth:
-            yield f'<path d="M{x - 12} {y - LINE + 2}V{y - 5}H{x}" stroke="{FAINT}" fill="none"/>'
-        yield f'<circle cx="{x + 5}" cy="{y - 5}" r="5" fill="{GREEN if colour == INK else RED}"/>'
-        yield text(x + 18, y, name, colour, "bold" if new else "normal")
+            yield f'<path d="M{x - 13} {above[depth]}V{y - 5}H{x}" stroke="{FAINT}" fill="none"/>'
+        above[depth], above[depth + 1] = y, y + 2
+        yield f'<circle cx="{x + 5}" cy="{y - 5}" r="5" fill="{GREEN if up else RED}"/>'
+        yield text(x + 18, y, name, INK if up else RED)
         yield text(left + 140, y, pid or state, GREEN if new else FAINT if pid else RED)
-        yield text(left + 195, y, "new" if new else gauge, GREEN if new else FAINT)
+        if gauge or new:
+            yield text(left + 195, y, gauge or "new", GREEN if new else FAINT)
 
 
 def picture(moments: list[list[Row]]) -> str:
@@ -117,5 +120,6 @@ def picture(moments: list[list[Row]]) -> str:
 
 
 if __name__ == "__main__":
+    logging.disable()  # the crash report of table-2
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("healing.svg")
     file.write_text(picture(trio.run(watch)), encoding="utf-8")

@@ -1,13 +1,13 @@
 """The card room as an application: its supervision tree, and the settings it takes.
 
-    card room           one_for_one
-    |-- room            rest_for_one: who restarts takes those below along
-    |   |-- wallets     dynamic: a wallet for each player
-    |   |-- tables      dynamic: a table process for each table
-    |   `-- lobby       knows them all, and starts what is missing
-    |-- house           opens the tables that the settings ask for, then is done
-    |-- bots            each restarted alone
-    `-- gateway         players over WebSocket
+card room           one_for_one
+|-- room            rest_for_one: who restarts takes those below along
+|   |-- wallets     dynamic: a wallet for each player
+|   |-- tables      dynamic: a table process for each table
+|   `-- lobby       knows them all, and starts what is missing
+|-- house           opens the tables that the settings ask for, then is done
+|-- bots            each restarted alone
+`-- gateway         players over WebSocket
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def application(settings: Mapping[str, str]) -> Application:
     count = _whole(settings, "tables", 2, 1, len(TREES))
     seats = _whole(settings, "seats", 6, 2, 10)
     turn, pause = _seconds(settings, "turn", 20.0), _seconds(settings, "pause", 2.0)
-    tables = tuple(
-        TableConfig(name, seats=seats, turn_seconds=turn, pause_seconds=pause) for name in TREES[:count]
-    )
+    tables = tuple(TableConfig(name, seats=seats, turn_seconds=turn, pause_seconds=pause) for name in TREES[:count])
     bots = settings.get("bots", "yes")
     if bots not in ("yes", "no"):
         raise Misuse(f"the setting bots is yes or no, got {bots!r}")

@@ -86,8 +86,4 @@ def _at_table(key: str, state: TableState, applied: Counter[CommandId]) -> int:
 
 def _under_way(key: str, transfers: Iterable[Transfer], applied: Counter[CommandId]) -> int:
     """Chips of transfers that have left here and not arrived yet."""
-    return sum(
-        one.amount
-        for one in transfers
-        if (one.to, key, one.number) not in applied
-    )
+    return sum(one.amount for one in transfers if (one.to, key, one.number) not in applied)

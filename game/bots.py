@@ -55,9 +55,7 @@ async def bot(player: str, table: str, stack: int, think_seconds: float, grant: 
             demonitor(ref, flush=True)
 
 
-async def _play(
-    session: Session, player: str, table: str, stack: int, think_seconds: float, view: TableView
-) -> None:
+async def _play(session: Session, player: str, table: str, stack: int, think_seconds: float, view: TableView) -> None:
     """Play until the table is gone."""
     while True:
         seat = next((one for one in view.seats if one.player == player), None)
@@ -104,11 +102,11 @@ async def _latest() -> TableView | None:
 
 def decide(legal: Legal) -> Action:
     """What a bot does: mostly calls, sometimes raises, folds what is dear. Draws from the World."""
-    random = world().random
-    draw = random.random()
+    dice = world().random
+    draw = dice.random()
     if legal.min_raise_to is not None and legal.max_raise_to is not None and draw < 0.15:
         most = min(legal.max_raise_to, legal.min_raise_to * 3)
-        return RaiseTo(random.randint(legal.min_raise_to, most))
+        return RaiseTo(dice.randint(legal.min_raise_to, most))
     if legal.may_fold and draw > 0.65:
         return Fold()
     return CheckOrCall()

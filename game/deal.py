@@ -92,9 +92,7 @@ def deal_from(
     """
     count = len(players)
     if len(deck) < 2 * count + 5:
-        raise BadDeal(
-            hand, f"wanted {2 * count + 5} cards for {count} players, got {len(deck)}: use a full deck"
-        )
+        raise BadDeal(hand, f"wanted {2 * count + 5} cards for {count} players, got {len(deck)}: use a full deck")
     holes = tuple(deck[i] + deck[count + i] for i in range(count))
     return Deal(hand, players, stacks, blinds, holes, tuple(deck[2 * count : 2 * count + 5]))
 
@@ -107,9 +105,7 @@ def check_deal(deal: Deal) -> None:
     """
     count = len(deal.players)
     if not 2 <= count <= _MOST_PLAYERS or len(set(deal.players)) != count or "" in deal.players:
-        raise BadDeal(
-            deal.hand, f"wanted 2 to {_MOST_PLAYERS} different names, got {deal.players!r}: seat others"
-        )
+        raise BadDeal(deal.hand, f"wanted 2 to {_MOST_PLAYERS} different names, got {deal.players!r}: seat others")
     if len(deal.stacks) != count or not all(type(stack) is int and stack > 0 for stack in deal.stacks):
         raise BadDeal(
             deal.hand,

@@ -225,7 +225,8 @@ class _Demo:
     def _kill_node(self) -> None:
         self.screen.say("killing the whole node with SIGKILL")
         before = self._look()
-        assert self.node is not None and self.client is not None
+        assert self.node is not None
+        assert self.client is not None
         self.client.close()
         self.node.kill()
         self.node.wait()
@@ -255,9 +256,9 @@ def _in_mid_hand(found: Snapshot, table: str) -> bool:
 
 def _healed(before: Snapshot, found: Snapshot, *names: str) -> bool:
     """Whether the named have new pids and every process that was there before runs."""
-    return all(
-        _up(found, name) and _named(found, name)[0] != _named(before, name)[0] for name in names
-    ) and all(path in found and found[path][1] == "running" for path in before if not path.endswith("house"))
+    return all(_up(found, name) and _named(found, name)[0] != _named(before, name)[0] for name in names) and all(
+        path in found and found[path][1] == "running" for path in before if not path.endswith("house")
+    )
 
 
 # -- the screen ----------------------------------------------------------------------------------------

@@ -349,9 +349,7 @@ async def _taken(key: str, patience: float) -> int | None:
 
 
 def _is_name(player: str) -> bool:
-    return (
-        0 < len(player.encode("utf-8", "replace")) <= 64 and player.isprintable() and player == player.strip()
-    )
+    return 0 < len(player.encode("utf-8", "replace")) <= 64 and player.isprintable() and player == player.strip()
 
 
 _WORDS = {

@@ -266,9 +266,7 @@ class Hand:
             Misuse: it has not ended yet.
         """
         if not self.finished:
-            raise Misuse(
-                f"hand {self.deal.hand}: wanted an ended hand, {self.actor} is to act: play on first"
-            )
+            raise Misuse(f"hand {self.deal.hand}: wanted an ended hand, {self.actor} is to act: play on first")
         if self._result is None:
             self._result = self._settle()
         return self._result
@@ -292,15 +290,11 @@ class Hand:
                 stack == 0 and name not in self._folded and not self.finished,
                 hole if name in visible else "",
             )
-            for name, stack, bet, hole in zip(
-                self.deal.players, self.stacks, self.bets, self.deal.holes, strict=True
-            )
+            for name, stack, bet, hole in zip(self.deal.players, self.stacks, self.bets, self.deal.holes, strict=True)
         )
         actor = self.actor
         legal = self.legal() if actor is not None and actor == player else None
-        return View(
-            self.deal.hand, player, self.street, self.board, self.pot, actor, legal, self.finished, seats
-        )
+        return View(self.deal.hand, player, self.street, self.board, self.pot, actor, legal, self.finished, seats)
 
     def _go_on(self) -> None:
         """Do what nobody decides: deal the next street, or all that are left, and show at the showdown."""
@@ -350,8 +344,7 @@ class Hand:
         stacks = self.stacks
         payoffs = tuple(after - before for before, after in zip(deal.stacks, stacks, strict=True))
         collected = tuple(
-            payoff + paid - back
-            for payoff, paid, back in zip(payoffs, _turned(put_in), _turned(uncalled), strict=True)
+            payoff + paid - back for payoff, paid, back in zip(payoffs, _turned(put_in), _turned(uncalled), strict=True)
         )
         return Result(
             hand=deal.hand,
@@ -369,16 +362,10 @@ class Hand:
     def _out_of_turn(self, player: str, action: Action) -> IllegalAction:
         actor = self.actor
         if actor is None:
-            return self._illegal(
-                "hand_over", "wanted no more actions", "wait for the next hand", player, action
-            )
+            return self._illegal("hand_over", "wanted no more actions", "wait for the next hand", player, action)
         if player not in self.deal.players:
-            return self._illegal(
-                "unknown_player", "wanted a player of this hand", "take a seat first", player, action
-            )
-        return self._illegal(
-            "not_your_turn", f"wanted an action by {actor}", "wait for your turn", player, action
-        )
+            return self._illegal("unknown_player", "wanted a player of this hand", "take a seat first", player, action)
+        return self._illegal("not_your_turn", f"wanted an action by {actor}", "wait for your turn", player, action)
 
     def _refused(self, player: str, action: Action, cause: str) -> IllegalAction:
         legal = self.legal()
@@ -395,9 +382,7 @@ class Hand:
             "bad_amount", f"wanted a raise to {bounds} chips", "name an amount within that", player, action
         )
 
-    def _illegal(
-        self, reason: Reason, wanted: str, advice: str, player: str, action: Action
-    ) -> IllegalAction:
+    def _illegal(self, reason: Reason, wanted: str, advice: str, player: str, action: Action) -> IllegalAction:
         match action:
             case RaiseTo(to=to):
                 to_what = chips(to) if type(to) is int else f"{to!r} hundredths"

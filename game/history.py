@@ -215,9 +215,7 @@ class _Reader:
     def foreign(self, line: str) -> NoReturn:
         """Say in which way the first line is not that of a hand we read."""
         if not line.startswith("PokerStars "):
-            self.lines.fail(
-                'a hand\'s first line, "PokerStars Hand #..."', "name a text in PokerStars' format"
-            )
+            self.lines.fail('a hand\'s first line, "PokerStars Hand #..."', "name a text in PokerStars' format")
         if "Tournament" in line:
             self.lines.fail("a cash game's hand", "take tournament hands out")
         if re.search(r"#[0-9]+: ", line) and "Hold'em No Limit" not in line:
@@ -378,9 +376,7 @@ class _Reader:
         name = line[4:].partition(" ")[0]
         street, count = _NEXT.get(name, (None, 0))
         if street is None or street != _STREETS.get(self.street):
-            self.lines.fail(
-                f'an action, "*** {_STREETS.get(self.street, "showdown").upper()} ***" or a payment'
-            )
+            self.lines.fail(f'an action, "*** {_STREETS.get(self.street, "showdown").upper()} ***" or a payment')
         cards = re.findall(_CARD, line)
         # PokerStars writes all earlier cards in one bracket, others give each street its own.
         apart = f"[{' '.join(cards[:3])}]" + "".join(f" [{card}]" for card in cards[3:])

@@ -117,8 +117,7 @@ class RecordedHand:
     def payoffs(self) -> tuple[int, ...]:
         """What each won or lost in all, as the text has it: collected + uncalled - put in."""
         return tuple(
-            won + back - paid
-            for won, back, paid in zip(self.collected, self.uncalled, self.put_in, strict=True)
+            won + back - paid for won, back, paid in zip(self.collected, self.uncalled, self.put_in, strict=True)
         )
 
 
@@ -152,9 +151,7 @@ def play(recorded: RecordedHand) -> Result:
     return result
 
 
-def _fail(
-    recorded: RecordedHand, line: int, wanted: str, came: str, cause: Exception | None = None
-) -> NoReturn:
+def _fail(recorded: RecordedHand, line: int, wanted: str, came: str, cause: Exception | None = None) -> NoReturn:
     advice = f"get an unaltered copy of hand {recorded.id}, or take the hand out"
     raise HistoryError(recorded.source, line, wanted, came, advice) from cause
 
@@ -180,9 +177,7 @@ def compare(recorded: RecordedHand, result: Result) -> list[str]:
             found.append(f"hand {recorded.id}: {what}: {chips(told)} in the text, {chips(played)} as played")
 
     if sorted(recorded.players) != sorted(result.players) or recorded.id != result.hand:
-        return [
-            f"hand {recorded.id}: another hand was played: {result.hand} with {', '.join(result.players)}"
-        ]
+        return [f"hand {recorded.id}: another hand was played: {result.hand} with {', '.join(result.players)}"]
     for seat, player in enumerate(recorded.players):
         i = result.players.index(player)
         hold(f"{player} collected", recorded.collected[seat], result.collected[i], slack)

@@ -163,7 +163,12 @@ class _Replay:
     """One run of the command: the node's lives, one after the other."""
 
     def __init__(
-        self, data: Path, files: list[str], hands: list[list[RecordedHand]], chaos: int | None, node_kills: int
+        self,
+        data: Path,
+        files: list[str],
+        hands: list[list[RecordedHand]],
+        chaos: int | None,
+        node_kills: int,
     ) -> None:
         self.data = data
         self.files = files

@@ -15,7 +15,18 @@ import trio
 from runtime import Call, Refused, Session
 
 from .lobby import LOBBY
-from .messages import Act, BuyIn, CashOut, Grant, Join, OpenTable, PlayHand, Progress, TableConfig, TableProgress
+from .messages import (
+    Act,
+    BuyIn,
+    CashOut,
+    Grant,
+    Join,
+    OpenTable,
+    PlayHand,
+    Progress,
+    TableConfig,
+    TableProgress,
+)
 from .recorded import RecordedHand, compare
 from .wallet import key_of
 
@@ -47,9 +58,7 @@ class Driver:
         report: takes one line for each thing that a checker must know; see `replay_report`.
     """
 
-    def __init__(
-        self, name: str, hands: Sequence[RecordedHand], grants: dict[str, int], report: Report
-    ) -> None:
+    def __init__(self, name: str, hands: Sequence[RecordedHand], grants: dict[str, int], report: Report) -> None:
         self.name = name
         self.hands = hands
         self.grants = grants
@@ -72,7 +81,7 @@ class Driver:
             await self._settle(progress.hands - 1, progress)
         for index in range(progress.hands, len(self.hands)):
             await self._play(index)
-        while (await self._progress()).open_payouts:
+        while (await self._progress()).open_payouts:  # noqa: ASYNC110  # the table is another process: it is asked
             await trio.sleep(0.002)
         self.report(f"done {self.name}")
 
@@ -143,5 +152,3 @@ class Driver:
             if won > 0:
                 number = index * STEPS + 1000 + _SETTLE + seat
                 await self._command(self.table, CashOut(player, won), number)
-
-

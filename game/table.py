@@ -263,16 +263,13 @@ class Table(EventSourced[TableState, TableEvent]):
             case HandDealt(deal):
                 dealt = dict(zip(deal.players, deal.stacks, strict=True))
                 seats = tuple(
-                    replace(s, stack=s.stack - dealt[s.player]) if s.player in dealt else s
-                    for s in state.seats
+                    replace(s, stack=s.stack - dealt[s.player]) if s.player in dealt else s for s in state.seats
                 )
                 return replace(state, seats=seats, hand=deal, actions=(), button=deal.button)
             case HandEnded(result):
                 back = dict(zip(result.players, result.stacks, strict=True))
                 seats = tuple(replace(s, stack=s.stack + back.get(s.player, 0)) for s in state.seats)
-                return replace(
-                    state, seats=seats, hand=None, actions=(), hands=state.hands + 1, result=result
-                )
+                return replace(state, seats=seats, hand=None, actions=(), hands=state.hands + 1, result=result)
 
     def pending(self, state: TableState) -> Iterable[Delivery]:
         for one in state.payouts:
@@ -357,9 +354,20 @@ class Table(EventSourced[TableState, TableEvent]):
         if state.hand is None:
             seats = tuple(SeatView(name, stack, 0, False, False, "") for name, stack in idle.items())
             return TableView(
-                self.key, self.sequence, player, self.config.blinds, None, "", (), 0, None, None,
-                state.button, seats, state.result,
-            )  # fmt: skip
+                self.key,
+                self.sequence,
+                player,
+                self.config.blinds,
+                None,
+                "",
+                (),
+                0,
+                None,
+                None,
+                state.button,
+                seats,
+                state.result,
+            )
         view = self._live(state).view(player)
         in_hand = {seat.player: seat for seat in view.seats}
         seats = tuple(
@@ -369,9 +377,20 @@ class Table(EventSourced[TableState, TableEvent]):
             for name, stack in idle.items()
         )
         return TableView(
-            self.key, self.sequence, player, self.config.blinds, view.hand, view.street, view.board,
-            view.pot, view.actor, view.legal, state.button, seats, state.result,
-        )  # fmt: skip
+            self.key,
+            self.sequence,
+            player,
+            self.config.blinds,
+            view.hand,
+            view.street,
+            view.board,
+            view.pot,
+            view.actor,
+            view.legal,
+            state.button,
+            seats,
+            state.result,
+        )
 
 
 def _seat(state: TableState, player: str) -> Seat | None:
@@ -382,7 +401,5 @@ def _seat(state: TableState, player: str) -> Seat | None:
 
 
 def _with_stack(state: TableState, player: str, change: int) -> TableState:
-    seats = tuple(
-        replace(seat, stack=seat.stack + change) if seat.player == player else seat for seat in state.seats
-    )
+    seats = tuple(replace(seat, stack=seat.stack + change) if seat.player == player else seat for seat in state.seats)
     return replace(state, seats=seats)

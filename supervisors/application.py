@@ -69,12 +69,8 @@ def as_application(
             return made
         if isinstance(made, type) and issubclass(made, Behaviour):
             return Application(made)
-        raise Misuse(
-            f"wanted an Application or a Supervisor's class from {thing.__qualname__}(settings), got {made!r}"
-        )
-    raise Misuse(
-        f"wanted a Supervisor's class, an Application, or a function that takes the settings, got {thing!r}"
-    )
+        raise Misuse(f"wanted an Application or a Supervisor's class from {thing.__qualname__}(settings), got {made!r}")
+    raise Misuse(f"wanted a Supervisor's class, an Application, or a function that takes the settings, got {thing!r}")
 
 
 def _without_settings(application: Application, settings: Settings) -> Application:
@@ -91,7 +87,5 @@ def check_settings(settings: Settings, known: Collection[str]) -> None:
     for key in settings:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            meant = (
-                f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
-            )
+            meant = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
             raise Misuse(f"there is no setting {key!r}: {meant}")

@@ -111,6 +111,8 @@ def check_spec(spec: object) -> ChildSpec:
         )
     if spec.restart not in RESTARTS:
         raise BadSpec(f"child {spec.id!r}: restart is one of {', '.join(RESTARTS)}, got {spec.restart!r}")
+    if spec.name is not None and (type(spec.name) is not str or not spec.name):
+        raise BadSpec(f"child {spec.id!r}: a name is a non-empty string, got {spec.name!r}")
     if spec.shutdown != "brutal_kill" and (
         not isinstance(spec.shutdown, (int, float)) or isinstance(spec.shutdown, bool) or not spec.shutdown >= 0
     ):

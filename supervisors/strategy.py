@@ -432,8 +432,7 @@ class Machine:
         if not child.spec.significant or self.flags.auto_shutdown == "never":
             return
         others = any(
-            other.spec.significant and other.state != "down" and other is not child
-            for other in self.children.values()
+            other.spec.significant and other.state != "down" and other is not child for other in self.children.values()
         )
         if self.flags.auto_shutdown == "any_significant" or not others:
             yield from self._close(SHUTDOWN)

@@ -35,11 +35,21 @@ from runtime.kernel.ids import Pid
 from runtime.kernel.parking import park
 from runtime.kernel.process import Body, Process, unlink
 from runtime.kernel.requests import Asker, Caller, ExitWatch, SystemCaller
-from runtime.kernel.signals import Exit
+from runtime.kernel.signals import Exit, content
 from runtime.kernel.table import Destination
 
 from . import strategy as machines
-from .specs import AutoShutdown, BadSpec, ChildSpec, Flags, Shutdown, Strategy, check_children, check_flags, check_spec
+from .specs import (
+    AutoShutdown,
+    BadSpec,
+    ChildSpec,
+    Flags,
+    Shutdown,
+    Strategy,
+    check_children,
+    check_flags,
+    check_spec,
+)
 
 logger = logging.getLogger("banyan")
 
@@ -75,9 +85,7 @@ class Supervisor(Behaviour):
     def overview(self) -> SupervisorView | None:
         machine = self.__machine
         gauge = machine.gauge(self.__process.table.timers.clock())
-        children = tuple(
-            ChildView(c.spec.id, c.pid, c.state, c.spec.type) for c in machine.children.values()
-        )
+        children = tuple(ChildView(c.spec.id, c.pid, c.state, c.spec.type) for c in machine.children.values())
         return SupervisorView(gauge.strategy, gauge.used, gauge.intensity, gauge.period, children)
 
     # -- the process ---------------------------------------------------------------------------------
@@ -88,9 +96,7 @@ class Supervisor(Behaviour):
         if flags.strategy != "simple_one_for_one":
             return machines.StaticMachine(flags, specs)
         if len(specs) != 1:
-            raise BadSpec(
-                f"simple_one_for_one wants exactly one child from init, as the template, got {len(specs)}"
-            )
+            raise BadSpec(f"simple_one_for_one wants exactly one child from init, as the template, got {len(specs)}")
         return machines.DynamicMachine(flags, specs[0])
 
     @classmethod
@@ -207,6 +213,8 @@ class Supervisor(Behaviour):
         if outcome is IGNORE:
             return None
         if isinstance(outcome, StartError):
+            # So that tries that fail at once, one after the other, leave room for others to run.
+            await trio.lowlevel.checkpoint()
             return machines.Failed(outcome.reason)
         assert isinstance(outcome, Process)
         return outcome.pid
@@ -237,17 +245,21 @@ class Supervisor(Behaviour):
     def __queued_exit(self, pid: Pid) -> object:
         """Take the Exit of a dead child out of the mailbox (S66); its reason, KILLED if it was never linked."""
         mailbox = self.__process.mailbox or ()
-        for index, message in enumerate(mailbox):
+        for index, raw in enumerate(mailbox):
+            message = content(raw)
             if isinstance(message, Exit) and message.source == pid:
                 del self.__process.mailbox[index]  # type: ignore[union-attr]  # we are iterating over it
-                self.__process.took(message)
+                self.__process.took(raw)
                 return message.reason
         return KILLED
 
-    async def __wait(self, watch: ExitWatch) -> object:
-        task = self.__process.task
+    async def __wait(self, watch: ExitWatch, *, dying: bool = False) -> object:
+        process = self.__process
+        task = process.task
         assert task is not None
         while watch.callee.pid._process is not None:
+            if process.exiting is not None and not dying:
+                raise ProcessExit(process.exiting)  # a signal that came while we ran could not wake us
             task.custom_sleep_data = watch
             await park()
         return watch.callee.exiting
@@ -282,7 +294,7 @@ class Supervisor(Behaviour):
                         if target.deferred is None:
                             target.deferred = {}
                         target.deferred[watch] = None
-                        await self.__wait(watch)
+                        await self.__wait(watch, dying=True)
         for one in self.__machine.children.values():
             target = one.pid._process if one.pid is not None else None
             if target is not None:

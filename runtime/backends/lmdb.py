@@ -280,9 +280,7 @@ class LmdbJournal:
             snapshot = checked_snapshot(stored, key, self._path)
             head = self._stored_head(txn, key).sequence
             if snapshot.sequence > head:
-                raise StoreDamaged(
-                    self._path, f"its snapshot is of {snapshot.sequence}, its head {head}", key
-                )
+                raise StoreDamaged(self._path, f"its snapshot is of {snapshot.sequence}, its head {head}", key)
             return snapshot, self._history(txn, key, snapshot.sequence, None)
 
         return self._read(work)

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, cast, final
 import trio
 
 from ..errors import BanyanError, Misuse
-from ..kernel.exits import KILL, NORMAL, Crash, ProcessExit
+from ..kernel.exits import KILL, KILLED, NORMAL, Crash, ProcessExit
 from ..kernel.ids import Pid
 from ..kernel.parking import park, wake
 from ..kernel.process import DEFAULT_LIMIT, Body, Process, unlink
+from ..kernel.requests import Waiting
 from ..kernel.table import ProcessTable, context_of, current_process, current_table
 
 
@@ -67,7 +68,7 @@ class StartFailed(BanyanError):
 
 
 @final
-class Ack:
+class Ack(Waiting):
     """The starter's parked slot: told once that the process is up, to be ignored, or failed."""
 
     __slots__ = ("due", "outcome", "process", "task")
@@ -123,12 +124,14 @@ class Ack:
         process = self.process
         if process is not None and self.outcome is None:
             self._let_go(process)
+            if process.names:
+                process.table.unregister(process.names[0])  # so that the starter can try again at once (L6)
             self._tell(StartError("timeout"))
             process.exit_signal(process.pid, KILL)
 
 
 @final
-class _Ignored:
+class _Ignored(Waiting):
     """In the place of the Ack while a process that asked to be ignored is ending."""
 
     __slots__ = ("ack",)
@@ -248,9 +251,7 @@ async def launch(
         begin: Callable[[Process, Ack, tuple[Any, ...]], tuple[Body, object] | None] = start._behaviour_begin
     elif callable(start):
         function = cast("Callable[..., Awaitable[object]]", start)
-        process = table.create(
-            label or str(getattr(function, "__qualname__", function)), parent=parent, linked=linked
-        )
+        process = table.create(label or str(getattr(function, "__qualname__", function)), parent=parent, linked=linked)
         begin = partial(_begin_plain, function)
     else:
         raise Misuse(f"wanted a behaviour's class or an async function to start, got {start!r}")
@@ -265,6 +266,9 @@ async def launch(
         process.end(ended.reason)
     except Exception as error:  # what init raises is the exit reason of the new process
         process.end(Crash(error))
+    except BaseException:  # the host's: it goes on, but leaves no process without a task behind
+        process.end(KILLED)
+        raise
     else:
         if process.exiting is not None:
             process.end(process.exiting)
@@ -275,10 +279,14 @@ async def launch(
     else:
         table.starts += 1
         if table.starts % STARTS_A_PASS == 0:
-            await trio.lowlevel.checkpoint()
+            # Shielded: a starter that is cancelled here would never learn of the process that is up.
+            await trio.lowlevel.cancel_shielded_checkpoint()
     while ack.outcome is None:
-        ack.task.custom_sleep_data = ack
         try:
+            if parent is not None and parent.exiting is not None:
+                # A signal that came while it ran could not wake it, if it has no cancel scope.
+                raise ProcessExit(parent.exiting)
+            ack.task.custom_sleep_data = ack
             await park()
         except BaseException:
             # The starter is cancelled or told to end: a half-started child must not be left behind (S63).
@@ -302,9 +310,7 @@ async def _plain(_process: Process, call: tuple[Callable[..., Awaitable[object]]
     return NORMAL
 
 
-async def start(
-    behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf
-) -> Pid:
+async def start(behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf) -> Pid:
     """Start a process without a link and wait until its `init` has returned; it has no parent.
 
     Args:
@@ -318,14 +324,10 @@ async def start(
     return _started(behaviour, await launch(behaviour, args, table=current_table(), name=name, timeout=timeout))
 
 
-async def start_link(
-    behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf
-) -> Pid:
+async def start_link(behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf) -> Pid:
     """Like `start`, linked to the calling process, which is its parent from then on."""
     parent = current_process()
-    outcome = await launch(
-        behaviour, args, table=parent.table, parent=parent, linked=True, name=name, timeout=timeout
-    )
+    outcome = await launch(behaviour, args, table=parent.table, parent=parent, linked=True, name=name, timeout=timeout)
     return _started(behaviour, outcome)
 
 

@@ -2,6 +2,7 @@
 
 A complete example:
 
+    >>> from runtime import Call, GenServer, message
     >>> @message("docs.add")
     ... class Add(Call[int]):
     ...     amount: int
@@ -39,10 +40,10 @@ from typing import Any, ClassVar, final
 import trio
 
 from ..kernel.api import wait_for_room
-from ..kernel.exits import NORMAL, Crash, ProcessExit
+from ..kernel.exits import NORMAL, ProcessExit
 from ..kernel.ids import Pid
 from ..kernel.parking import park
-from ..kernel.process import Body, Process
+from ..kernel.process import Body, Process, reason_of
 from ..kernel.requests import Asker, Caller, SystemCaller, mailbox_full
 from ..kernel.signals import Exit
 from ..kernel.table import Destination, current_table
@@ -178,15 +179,11 @@ class GenServer(Behaviour):
 
     def handle_call(self, request: Any, caller: Caller) -> Any:
         """Runs for each `call`. Returns the reply, or Reply, NO_REPLY, Raise, Continue, Stop."""
-        raise NotImplementedError(
-            f"{type(self).__qualname__} was called with {request!r} but has no handle_call"
-        )
+        raise NotImplementedError(f"{type(self).__qualname__} was called with {request!r} but has no handle_call")
 
     def handle_cast(self, request: Any) -> Any:
         """Runs for each `cast`. Returns None, NoReply, Continue or Stop."""
-        raise NotImplementedError(
-            f"{type(self).__qualname__} got the cast {request!r} but has no handle_cast"
-        )
+        raise NotImplementedError(f"{type(self).__qualname__} got the cast {request!r} but has no handle_cast")
 
     def handle_info(self, message: Any) -> Any:
         """Runs for every other message: plain sends, Exit, Down, timers, TIMEOUT. Returns as handle_cast."""
@@ -273,6 +270,9 @@ class GenServer(Behaviour):
                     reason = result.reason
                     break
                 mailbox = process.mailbox
+                if process.exiting is not None:
+                    # A signal that came while we ran could not wake us: look before every wait.
+                    raise ProcessExit(process.exiting)
                 if not mailbox:
                     if timeout is None:
                         task.custom_sleep_data = process  # type: ignore[union-attr]  # it runs, so it has a task
@@ -282,8 +282,6 @@ class GenServer(Behaviour):
                     message = await self.__wait(process, timeout)
                     if message is None:
                         continue
-                elif process.exiting is not None:
-                    raise ProcessExit(process.exiting)
                 elif budget <= 0:
                     await trio.lowlevel.checkpoint()
                     budget = BATCH
@@ -329,30 +327,26 @@ class GenServer(Behaviour):
                         result = await result
                     timeout = None
                 process.current = message = None
-        except ProcessExit as ended:
+        except BaseException as error:  # a callback's failure is this process's exit reason
             if process.exiting is not None or process.current.__class__ is Ack:
-                raise  # killed, or a signal took it, or it is not up yet: no callback runs any more
-            reason = ended.reason
-        except Exception as error:  # a callback's exception is this process's exit reason
-            if process.current.__class__ is Ack:
-                raise  # it is not up yet: a failed init calls no terminate (N3)
-            reason = Crash(error)
+                raise  # killed, or a signal took it, or it is not up yet (N3): no callback runs any more
+            reason, passing = reason_of(error)  # what a callback raises is this process's exit reason
+            if passing is not None:
+                raise  # the host's
         return await self.__finish(process, reason, last_reply)
 
-    async def __finish(
-        self, process: Process, reason: object, last_reply: tuple[Caller, object] | None
-    ) -> object:
+    async def __finish(self, process: Process, reason: object, last_reply: tuple[Caller, object] | None) -> object:
         """Run `terminate`, whose failure replaces the reason (N18), then give the reply of a Stop."""
         try:
             done = self.terminate(reason)
             if "terminate" in self.__async:
                 await done
-        except ProcessExit as ended:
+        except BaseException as error:  # a failing terminate replaces the reason
             if process.exiting is not None:
                 raise
-            reason = ended.reason
-        except Exception as error:  # the exit reason from now on
-            reason = Crash(error)
+            reason, passing = reason_of(error)  # the exit reason from now on
+            if passing is not None:
+                raise
         if last_reply is not None:
             caller, value = last_reply
             process.current = None
@@ -392,7 +386,8 @@ class GenServer(Behaviour):
         if kind is Raise:
             caller.refuse(answer.error)
             return None
-        if kind is not Stop or answer.reply is _MISSING:
+        if caller.waiting:
+            # Also with the reply of a Stop: if terminate is killed, our end tells the caller.
             if process.deferred is None:
                 process.deferred = {}
             process.deferred[caller] = None

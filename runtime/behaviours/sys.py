@@ -13,12 +13,13 @@ from typing import Protocol, final
 import trio
 
 from ..errors import CalleeExited, NoProcess
-from ..kernel.exits import NORMAL
+from ..kernel.exits import NORMAL, ProcessExit
 from ..kernel.parking import park
 from ..kernel.process import Process
 from ..kernel.requests import ExitWatch, SystemCaller
 from ..kernel.signals import Exit, content
 from ..kernel.table import Destination, current_table
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ async def serve_system(process: Process, behaviour: Shows, caller: SystemCaller)
     while process.suspended and ending is None:
         found = _take_system(process)
         if found is None:
+            if process.exiting is not None:
+                raise ProcessExit(process.exiting)  # a signal that came while we ran could not wake us
             task.custom_sleep_data = process
             await park()
         elif isinstance(found, SystemCaller):
@@ -80,7 +83,12 @@ async def serve_system(process: Process, behaviour: Shows, caller: SystemCaller)
 def _serve(process: Process, behaviour: Shows, caller: SystemCaller) -> Ending | None:
     match caller.request:
         case GetState():
-            caller.answer(behaviour.state())
+            try:
+                shown = behaviour.state()
+            except Exception as error:  # whoever looks gets the error; the process lives on (Y5)
+                caller.refuse(error)
+            else:
+                caller.answer(shown)
         case Suspend():
             process.suspended = True
             caller.answer(True)
@@ -101,9 +109,7 @@ def _take_system(process: Process) -> SystemCaller | Exit | None:
     mailbox = process.mailbox or ()
     for index, raw in enumerate(mailbox):
         message = content(raw)
-        if isinstance(message, SystemCaller) or (
-            isinstance(message, Exit) and message.source == process.parent
-        ):
+        if isinstance(message, SystemCaller) or (isinstance(message, Exit) and message.source == process.parent):
             assert process.mailbox is not None
             del process.mailbox[index]
             process.took(raw)

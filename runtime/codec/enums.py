@@ -61,6 +61,4 @@ def member(parts: tuple[object, ...]) -> Enum:
         named = found.__members__.get(parts[1]) if found is not None else None
         if named is not None:
             return named
-    raise DecodeError(
-        "a member of a registered enum", "another name", "import the module that declares the enum"
-    )
+    raise DecodeError("a member of a registered enum", "another name", "import the module that declares the enum")

@@ -53,9 +53,7 @@ class NewerVersion(DecodeError):
     """A record of a version that this program does not know yet; `name`, `version`, `current`."""
 
     def __init__(self, name: str, version: int, current: int) -> None:
-        super().__init__(
-            f"{name!r} up to version {current}", f"version {version}", "use the program that wrote it"
-        )
+        super().__init__(f"{name!r} up to version {current}", f"version {version}", "use the program that wrote it")
         self.name = name
         self.version = version
         self.current = current

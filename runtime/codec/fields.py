@@ -116,9 +116,7 @@ def _tuple(arguments: tuple[object, ...]) -> Predicate:
 
     def fits_each(value: object) -> bool:
         return (
-            type(value) is tuple
-            and len(value) == len(items)
-            and all(p(v) for p, v in zip(items, value, strict=True))
+            type(value) is tuple and len(value) == len(items) and all(p(v) for p, v in zip(items, value, strict=True))
         )
 
     return fits_each

@@ -65,9 +65,7 @@ class StoreNotWritable(StoreError):
     """The directory cannot be made or written; `reason` is the operating system's."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            path, f"cannot write the store {path}", reason, "make the directory writable, or name another"
-        )
+        super().__init__(path, f"cannot write the store {path}", reason, "make the directory writable, or name another")
         self.reason = reason
 
 
@@ -109,9 +107,7 @@ class StoreDamaged(StoreError):
             what = f"will not serve {key!r} from record {sequence} of the store {path}"
         else:
             what = f"will not serve the store {path}"
-        super().__init__(
-            path, what, f"it is damaged: {found}", "restore it from a backup, it was left as it is"
-        )
+        super().__init__(path, what, f"it is damaged: {found}", "restore it from a backup, it was left as it is")
         self.found = found
         self.key = key
         self.sequence = sequence
@@ -121,9 +117,7 @@ class StoreFull(StoreError):
     """There is no room left; `reason`. Nothing of the commit was written; later ones may succeed."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            path, f"cannot write to the store {path}", reason, "make room on its disk, then send it again"
-        )
+        super().__init__(path, f"cannot write to the store {path}", reason, "make room on its disk, then send it again")
         self.reason = reason
 
 
@@ -135,9 +129,7 @@ class StoreFailed(StoreError):
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            path, f"the store {path} has failed", reason, "check its disk, then start the node again"
-        )
+        super().__init__(path, f"the store {path} has failed", reason, "check its disk, then start the node again")
         self.reason = reason
 
 
@@ -264,9 +256,7 @@ class Journal(Protocol):
 MAX_META = 64 << 10  # bytes of a named value
 
 
-def advance(
-    heads: dict[str, Head], entries: Sequence[Entry], snapshots: Sequence[Snapshot], path: str = ""
-) -> None:
+def advance(heads: dict[str, Head], entries: Sequence[Entry], snapshots: Sequence[Snapshot], path: str = "") -> None:
     """Move `heads` past a group, or refuse it: the one judgement that all backends share. Pure.
 
     Args:

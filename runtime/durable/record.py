@@ -213,9 +213,7 @@ def _check(data: bytes, key: str, sequence: int, kind: int, head: int) -> None:
             raise NewerRecord(key, sequence, data[0])
         raise DamagedRecord(key, sequence, f"at least {head} bytes", f"{len(data)}")
     if _sum(data) != _CRC.unpack_from(data, 4)[0]:
-        raise DamagedRecord(
-            key, sequence, f"checksum {_CRC.unpack_from(data, 4)[0]:08x}", f"{_sum(data):08x}"
-        )
+        raise DamagedRecord(key, sequence, f"checksum {_CRC.unpack_from(data, 4)[0]:08x}", f"{_sum(data):08x}")
     if data[0] > FORMAT:
         raise NewerRecord(key, sequence, data[0])
     if data[0] != FORMAT or data[1] != kind:

@@ -1,8 +1,9 @@
 """The journal's writer: the one process that touches the store, committing in groups.
 
 A group is everything that has come when the writer commits; it waits a few passes of the loop for those
-that were just answered to come back with their next command. Replies leave only after the commit. Reads go through the same mailbox, so
-a process that recovers sees every append that its predecessor had sent.
+that were just answered to come back with their next command. Replies leave only after the
+commit. Reads go through the same mailbox, so a process that recovers sees every append that its
+predecessor had sent.
 
 The commit runs inline, on the loop: a thread starves beside a busy loop (it waits for the GIL around
 every put), and a commit takes 0.2-8 ms. `docs/decisions/0003-inline-commit.md` has the figures.

@@ -113,9 +113,7 @@ class Acceptor(Behaviour):
         return f"{self.address}, {self.accepted} accepted"
 
     @classmethod
-    def _behaviour_begin(
-        cls, process: Process, ack: Ack, args: tuple[Any, ...]
-    ) -> tuple[Body, object] | None:
+    def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
         process.behaviour = acceptor = cls(*args)
         return acceptor._live, ack
 

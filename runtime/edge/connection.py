@@ -14,6 +14,7 @@ Source: ranch's protocol handlers; the acceptor and its connections in OTP's des
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final
@@ -33,6 +34,8 @@ from .frames import Refusal
 from .limits import Census, TokenBucket
 from .sessions import Written
 from .websocket import Bounds, Gone, Wire, serve
+
+logger = logging.getLogger("banyan")
 
 # How often a session that ends in the moment of joining it is looked for anew.
 _TRIES = 3
@@ -152,7 +155,10 @@ async def connection(stream: trio.abc.Stream, guest: Guest, bounds: Bounds, door
             await _turn_away(stream)
             return
         talk = _Conversation(guest, bounds, doorkeeper)
-        await serve(stream, bounds, talk.hold, written=talk.written)
+        cause = await serve(stream, bounds, talk.hold, written=talk.written)
+        account = talk.entry.account if talk.entry is not None else "nobody"
+        why = cause.reason if cause is not None else "the client left"
+        logger.info("connection %s of %s has ended: %s", self_pid(), account, why)
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -281,9 +287,7 @@ class _Conversation:
             case None:
                 raise _too_fast(request.id)
             case "old":
-                raise Refusal(
-                    "old_id", "wanted a higher id: the answer to this one is no longer kept", id=request.id
-                )
+                raise Refusal("old_id", "wanted a higher id: the answer to this one is no longer kept", id=request.id)
             case "other":
                 raise Refusal("id_reused", "wanted a new id: this one was another command's", id=request.id)
         try:
@@ -293,9 +297,7 @@ class _Conversation:
             answer = frames.refused(refusal)
         except CallFailed:
             # Not kept: whether it was done is not known, and a repetition finds out.
-            raise Refusal(
-                "unavailable", "no answer in time: send it again with the same id", id=request.id
-            ) from None
+            raise Refusal("unavailable", "no answer in time: send it again with the same id", id=request.id) from None
         if number is not None:
             try:
                 cast_nowait(entry.session, Answered(number, request.digest, answer))

@@ -55,9 +55,7 @@ def _compare(before: Absolute, after: Absolute, path: Path, changes: Delta) -> N
         changes.append([path, after])
 
 
-def _compare_dicts(
-    before: dict[str, Absolute], after: dict[str, Absolute], path: Path, changes: Delta
-) -> None:
+def _compare_dicts(before: dict[str, Absolute], after: dict[str, Absolute], path: Path, changes: Delta) -> None:
     changes.extend([[*path, key]] for key in before if key not in after)
     for key, value in after.items():
         if key in before:

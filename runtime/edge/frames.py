@@ -88,9 +88,7 @@ def read(decoder: msgspec.json.Decoder[T], text: str) -> T:
             reason, wanted = "bad_frame", f"wanted a frame as documented: {_safe(error)}"
         raise Refusal(reason, wanted, id=_number(text), strike=True) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise Refusal(
-            "not_json", "wanted one JSON object in a frame, got something else", strike=True
-        ) from None
+        raise Refusal("not_json", "wanted one JSON object in a frame, got something else", strike=True) from None
 
 
 def _safe(error: msgspec.ValidationError) -> str:

@@ -27,9 +27,7 @@ class TokenBucket:
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         if not rate > 0 or not 1 <= burst < math.inf:
-            raise Misuse(
-                f"wanted a rate above 0 and a finite burst of at least 1, got {rate!r} and {burst!r}"
-            )
+            raise Misuse(f"wanted a rate above 0 and a finite burst of at least 1, got {rate!r} and {burst!r}")
         self.rate = rate
         self.burst = float(burst)
         self._level = self.burst

@@ -54,7 +54,7 @@ class Bounds:
         open_seconds: for the opening handshake.
         login_seconds: until a login has been accepted.
         ping_seconds: between two pings.
-        pong_seconds: for a pong, and for an answer to find room in the queue.
+        pong_seconds: for a pong, for a frame to be written, for an answer to find room in the queue.
         close_seconds: for the goodbye.
         rate, burst: a client's frames a second, and at once; more are refused, and more pings end it.
         strikes, strikes_rate: how many refused frames are forgiven at once, and a second.
@@ -93,7 +93,10 @@ class _Socket(ServerConnection):
     on_control: Callable[[], None] | None = None
 
     def process_event(self, event: Event) -> None:
-        super().process_event(event)
+        try:
+            super().process_event(event)
+        except EOFError:
+            return  # it was closed while this was on its way; the library would log an internal error
         if self.on_control is not None and isinstance(event, Frame) and event.opcode not in DATA_OPCODES:
             self.on_control()
 
@@ -137,6 +140,8 @@ class Wire:
         self._room = trio.lowlevel.ParkingLot()
         self._written = self._reported = 0
         self._pings = 0
+        # Since when the frame in hand is being written; None while there is none.
+        self._writing: float | None = None
         self._listening = False
         self._control = TokenBucket(bounds.rate, bounds.burst, trio.current_time())
         socket.on_control = self._controlled
@@ -215,7 +220,9 @@ class Wire:
                     await self._news.park()
                     continue
                 frame, kind = self._queue.popleft()
+                self._writing = trio.current_time()
                 await self._socket.send(frame, text=True)
+                self._writing = None
                 if kind == "counted":
                     self._written += 1
                 elif kind == "reply":
@@ -244,6 +251,19 @@ class Wire:
             # While we are busy with its last frame we do not read, so a pong may be waiting unread.
             if patience.cancelled_caught and self._listening:
                 self.end(frames.SILENT)
+                return
+
+    async def hurry(self) -> None:
+        """End a connection that takes too long over one frame, for ever: a task.
+
+        While a frame is stuck the library may wait behind it with what it has read, so nothing else would
+        notice soon.
+        """
+        while True:
+            await trio.sleep(self.bounds.pong_seconds / 4)
+            since = self._writing
+            if since is not None and trio.current_time() - since > self.bounds.pong_seconds:
+                self.end(frames.SLOW)
                 return
 
     async def watch(self) -> None:
@@ -282,7 +302,7 @@ async def serve(
                     pass  # it is not open then
             if socket.state is State.OPEN:
                 wire = Wire(socket, bounds, nursery, written)
-                for task in (wire.write, wire.ping, wire.watch):
+                for task in (wire.write, wire.hurry, wire.ping, wire.watch):
                     nursery.start_soon(task)
                 await talk(wire)
                 await socket.aclose()

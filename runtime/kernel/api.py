@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import UnionType
 from typing import Literal, TypeVar, final, overload
 
 import trio
@@ -111,6 +112,8 @@ def _spawn(
 ) -> Process:
     if not callable(function):
         raise Misuse(f"spawn wants an async function and its arguments, got {function!r}")
+    if type(limit) is not int or limit < 1:
+        raise Misuse(f"the limit of a mailbox is how many messages it holds, an int from 1 up, got {limit!r}")
 
     async def body(_process: Process, _argument: object) -> object:
         await function(*args)
@@ -278,13 +281,15 @@ async def receive(matcher: type | Matcher | None = None, *, timeout: float = mat
     process = current_process()
     if matcher is None:
         accepts: Matcher = _any
-    elif isinstance(matcher, type):
+    elif isinstance(matcher, (type, UnionType)):
         kind = matcher
 
         def accepts(message: object) -> bool:
             return isinstance(message, kind)
-    else:
+    elif callable(matcher):
         accepts = matcher
+    else:
+        raise Misuse(f"receive wants a type or a predicate as its matcher, got {matcher!r}")
     task = trio.lowlevel.current_task()
     if task is not process.task:
         raise Misuse("receive works in the process's own task only, not in a task that it started")
@@ -303,6 +308,11 @@ async def receive(matcher: type | Matcher | None = None, *, timeout: float = mat
                         del mailbox[index]
                         if process.uncounted or process.senders:
                             process.took(raw)
+                        if isinstance(message, Caller) and message.callee is process:
+                            # Ours to answer from now on: if we end before, the caller learns of it.
+                            if process.deferred is None:
+                                process.deferred = {}
+                            process.deferred[message] = None
                         return message
                 # Only new messages can match now: nobody else takes from this mailbox while we wait.
                 seen = len(mailbox)
@@ -330,12 +340,16 @@ def link(pid: Pid) -> None:
     Linking twice, or oneself, has no further effect. If `pid` is dead, a caller that traps exits finds
     `Exit(pid, NOPROC)` in its mailbox; any other gets NoProcess (P15).
     """
+    if type(pid) is not Pid:
+        raise Misuse(f"link wants a Pid, got {pid!r}: look a name up with whereis first")
     if not mechanism.link(current_process(), pid):
         raise NoProcess(f"cannot link to {pid!r}: it is not alive", pid)
 
 
 def unlink(pid: Pid) -> None:
     """Remove the link with `pid`, if any: no exit signal of it arrives after this (P17)."""
+    if type(pid) is not Pid:
+        raise Misuse(f"unlink wants a Pid, got {pid!r}: look a name up with whereis first")
     mechanism.unlink(current_process(), pid)
 
 
@@ -399,7 +413,9 @@ def exit(pid: Pid, reason: object) -> None:
     found = here.get(None)
     source = found.pid if type(found) is Process else pid
     if target is found and (reason is KILL or not target.trap_exit):
-        raise ProcessExit(KILLED if reason is KILL else reason)
+        # A signal, though it takes effect at once: no terminate runs, and catching the exception saves nobody.
+        target.interrupt(KILLED if reason is KILL else reason)
+        raise ProcessExit(target.exiting)
     target.exit_signal(source, reason)
 
 
@@ -489,6 +505,8 @@ def send_after(seconds: float, destination: Destination, message: object) -> Tim
     The timer outlives the process that made it (T7), and dies with a destination that is a pid (T3).
     """
     table = current_table()
+    if type(destination) is not Pid and type(destination) is not str:
+        raise Misuse(f"a timer's destination is a Pid or a registered name, got {destination!r}")
     timer = Timer(table, table.timers.clock() + check_delay(seconds), destination, message)
     table.timers.add(timer)
     return timer

@@ -76,6 +76,14 @@ class Crash:
         return f"Crash({self.error!r})"
 
 
+def shown(value: object) -> str:
+    """A value as text, also if its own `__repr__` fails: what travels in signals must not break who tells of it."""
+    try:
+        return repr(value)
+    except Exception as error:  # an application's own words
+        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
+
+
 def is_orderly(reason: object) -> bool:
     """Whether a reason is an orderly end: normal, shutdown or a Shutdown(detail) (rules S18, L8)."""
     return reason is NORMAL or reason is SHUTDOWN or type(reason) is Shutdown

@@ -76,7 +76,10 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
     def register(cls: type[T]) -> type[T]:
         made = dataclasses.dataclass(frozen=True, slots=True)(cls)
         other = _registered.get(name)
-        if other is not None and (other.__module__, other.__qualname__) != (made.__module__, made.__qualname__):
+        if other is not None and (other.__module__, other.__qualname__) != (
+            made.__module__,
+            made.__qualname__,
+        ):
             raise Misuse(
                 f"message name {name!r} belongs to {other.__module__}.{other.__qualname__}; "
                 f"give {made.__module__}.{made.__qualname__} another one"

@@ -25,7 +25,8 @@ import trio
 from .exits import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, ProcessExit, is_orderly
 from .ids import Pid, Ref
 from .parking import NOTHING, wake
-from .signals import UNCOUNTED, Down, Exit, Uncounted
+from .requests import Waiting
+from .signals import Down, Exit, Uncounted
 
 if TYPE_CHECKING:
     from .requests import Caller, Sender
@@ -128,11 +129,10 @@ class Process:
         mailbox = self.mailbox
         if mailbox is None:
             mailbox = self.mailbox = deque()
-        wrapped = message if type(message) in UNCOUNTED else Uncounted(message)
         if first:
-            mailbox.appendleft(wrapped)
+            mailbox.appendleft(Uncounted(message))
         else:
-            mailbox.append(wrapped)
+            mailbox.append(Uncounted(message))
         self.uncounted += 1
         task = self.task
         if task is not None and task.custom_sleep_data is self:
@@ -145,8 +145,6 @@ class Process:
         """
         if type(message) is Uncounted:
             message = message.message
-            self.uncounted -= 1
-        elif type(message) in UNCOUNTED:
             self.uncounted -= 1
         senders = self.senders
         if senders:
@@ -222,9 +220,8 @@ class Process:
     def _fail_callers(self, reason: object) -> None:
         # The mailbox is the monitor for calls: whoever waits for us waits in it, in hand, or put off.
         current, self.current = self.current, None
-        fail = getattr(current, "fail", None)
-        if fail is not None:
-            fail(reason)
+        if isinstance(current, Waiting):
+            current.fail(reason)
         deferred, self.deferred = self.deferred, None
         for caller in deferred or ():
             caller.fail(reason)
@@ -232,9 +229,8 @@ class Process:
         for message in mailbox or ():
             if type(message) is Uncounted:
                 message = message.message
-            fail = getattr(message, "fail", None)
-            if fail is not None:
-                fail(reason)
+            if isinstance(message, Waiting):
+                message.fail(reason)
         senders, self.senders = self.senders, None
         for sender in senders or ():
             sender.admit(None)
@@ -269,10 +265,8 @@ async def run(process: Process, body: Body, argument: object) -> None:
                 reason = await body(process, argument)
         else:
             reason = await body(process, argument)
-    except ProcessExit as ended:
-        reason = ended.reason
     except BaseException as error:  # the process's outermost frame: a raise becomes an exit reason here
-        reason, passing = _reason_of(error)
+        reason, passing = reason_of(error)
         if passing is not None:
             process.end(process.exiting if process.exiting is not None else reason)
             if passing is error:
@@ -281,8 +275,10 @@ async def run(process: Process, body: Body, argument: object) -> None:
     process.end(process.exiting if process.exiting is not None else reason)
 
 
-def _reason_of(error: BaseException) -> tuple[object, BaseException | None]:
+def reason_of(error: BaseException) -> tuple[object, BaseException | None]:
     """The exit reason that an uncaught exception means, and what of it belongs to the host."""
+    if isinstance(error, ProcessExit):
+        return error.reason, None
     if isinstance(error, trio.TrioInternalError):
         return Crash(error), error
     if isinstance(error, BaseExceptionGroup):
@@ -414,7 +410,8 @@ def demonitor(process: Process, ref: Ref, *, flush: bool = False) -> bool:
         return True
     if flush and process.mailbox is not None:
         for message in process.mailbox:
-            if type(message) is Down and message.ref is ref:
+            down = message.message if type(message) is Uncounted else None
+            if type(down) is Down and down.ref is ref:
                 process.mailbox.remove(message)
                 process.uncounted -= 1
                 break
@@ -431,6 +428,7 @@ __all__ = [
     "join",
     "link",
     "monitor",
+    "reason_of",
     "run",
     "unlink",
 ]

@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from ..errors import CalleeExited, CallTimeout, MailboxFull
+from .exits import shown
 from .parking import wake
 from .signals import Answer
 
 if TYPE_CHECKING:
     from .process import Process
 
-class Caller:
+
+class Waiting:
+    """The base of what lies in a process's mailbox, hand or books for somebody who waits: told when it ends."""
+
+    __slots__ = ()
+
+    def fail(self, reason: object) -> None:
+        """The process ended with `reason`, before it had said anything else."""
+        raise NotImplementedError
+
+
+class Caller(Waiting):
     """Who asked: give it to `reply` to answer, at once or later, from any process of this node.
 
     `request` is what was asked. Opaque otherwise; it can be stored, and answering twice or too late
@@ -29,9 +41,7 @@ class Caller:
 
     __slots__ = ("callee", "destination", "due", "error", "request", "task", "timeout", "value")
 
-    def __init__(
-        self, request: object, task: trio.lowlevel.Task | None, callee: Process, destination: object
-    ) -> None:
+    def __init__(self, request: object, task: trio.lowlevel.Task | None, callee: Process, destination: object) -> None:
         self.request = request
         self.task = task
         self.callee = callee
@@ -67,7 +77,7 @@ class Caller:
         task = self.task
         if task is not None and task.custom_sleep_data is self:
             self.error = CalleeExited(
-                f"{self.destination} ended ({reason!r}) before it replied to {brief(self.request)}; "
+                f"{self.destination} ended ({shown(reason)}) before it replied to {brief(self.request)}; "
                 "it may be restarted by its supervisor: try again if the request may be repeated",
                 self.destination,
                 self.request,
@@ -120,9 +130,7 @@ class Asker(Caller):
 
     __slots__ = ("label", "owner")
 
-    def __init__(
-        self, request: object, callee: Process, destination: object, owner: Process, label: object
-    ) -> None:
+    def __init__(self, request: object, callee: Process, destination: object, owner: Process, label: object) -> None:
         super().__init__(request, None, callee, destination)
         # Invariant: None once it was answered; so exactly one Answer is posted.
         self.owner: Process | None = owner
@@ -196,5 +204,5 @@ def mailbox_full(process: Process, how: str) -> MailboxFull:
 
 def brief(request: object) -> str:
     """A request as text, short enough for an error message."""
-    text = repr(request)
+    text = shown(request)
     return text if len(text) <= 120 else text[:117] + "..."

@@ -56,16 +56,15 @@ class Answer:
 
 @final
 class Uncounted:
-    """The wrapping of any other message that a bound does not count: a timer's, a system request."""
+    """The wrapping of whatever the runtime itself puts into a mailbox, which its bound does not count.
+
+    An Exit or Down that a process passes on as its own message is counted like any other.
+    """
 
     __slots__ = ("message",)
 
     def __init__(self, message: object) -> None:
         self.message = message
-
-
-# Invariant: with Uncounted, exactly the types that a mailbox's bound does not count.
-UNCOUNTED: frozenset[type] = frozenset({Exit, Down, Timeout, Answer})
 
 
 def content(message: object) -> object:

@@ -16,7 +16,7 @@ from typing import Any, final
 import trio
 
 from ..errors import Misuse, NotAProcess
-from .exits import SHUTDOWN, Crash
+from .exits import SHUTDOWN, Crash, shown
 from .ids import Pid, Ref
 from .process import DEFAULT_LIMIT, Body, Process, by_alias, here, join, run
 from .timers import Timers
@@ -44,7 +44,7 @@ class CrashReport:
         name = f" {', '.join(self.names)}" if self.names else ""
         where = f", {self.context}" if self.context else ""
         last = f"; last message: {self.last_message}" if self.last_message else ""
-        return f"{self.pid}{name} ({self.label}{where}) ended: {self.reason!r}{last}"
+        return f"{self.pid}{name} ({self.label}{where}) ended: {shown(self.reason)}{last}"
 
 
 @final
@@ -216,9 +216,7 @@ def current_table() -> ProcessTable:
     """The node of the running code: of its process, or of the `async with Node(...)` around host code."""
     found = here.get(None)
     if found is None:
-        raise NotAProcess(
-            "this needs a node: call it from a process, or from inside `async with Node(...)`"
-        )
+        raise NotAProcess("this needs a node: call it from a process, or from inside `async with Node(...)`")
     return found.table if isinstance(found, Process) else found
 
 
@@ -251,4 +249,7 @@ def _safely(context: Callable[[], str]) -> str:
 
 def content_of(message: object) -> object:
     """What a request asks, or the message itself."""
-    return getattr(message, "request", message)
+    try:
+        return getattr(message, "request", message)
+    except Exception:  # a message of the application's, whose attributes are its own business
+        return message

@@ -103,8 +103,10 @@ class Timers:
 
     def watch(self, pending: Pending, timeout: float) -> None:
         """Let `pending` expire after `timeout` seconds, unless it is done by then; infinite: never."""
-        if timeout == math.inf:
-            return
+        if not timeout < math.inf:
+            if timeout == math.inf:
+                return
+            raise Misuse(f"a timeout is seconds, or math.inf, got {timeout!r}")  # it would spoil the heap
         now = self.clock()
         pending.due = now + timeout
         if timeout <= SWEEP:

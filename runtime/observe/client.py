@@ -39,9 +39,7 @@ class TimedOut(Refusal):
 
     def __init__(self, what: str, timeout: float) -> None:
         why = f"it did not answer within {timeout:g} s"
-        super().__init__(
-            what, why, "it may be busy with one long step: look at its log, or try again", Code.TIMEOUT
-        )
+        super().__init__(what, why, "it may be busy with one long step: look at its log, or try again", Code.TIMEOUT)
         self.timeout = timeout
 
 
@@ -148,9 +146,7 @@ class AdminClient:
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from error
         except Oversize as error:
-            raise Refusal(
-                "the answer was not read", str(error), "ask for a part of it", Code.FAILED
-            ) from None
+            raise Refusal("the answer was not read", str(error), "ask for a part of it", Code.FAILED) from None
         if not data:
             raise self._gone("it closed the connection") from self._broken
 
@@ -214,15 +210,11 @@ def find_node(name: str | None = None, data: str | None = None) -> Running:
         for node in running:
             if node.data is not None and Path(node.data).resolve() == wanted:
                 return node
-        raise Unreachable(
-            f"the node of {data} cannot be reached", "no running node has that directory", _others()
-        )
+        raise Unreachable(f"the node of {data} cannot be reached", "no running node has that directory", _others())
     if len(running) == 1:
         return running[0]
     if not running:
-        raise Unreachable(
-            "no node can be reached", "none of yours is running", "start one with `banyan start`"
-        )
+        raise Unreachable("no node can be reached", "none of yours is running", "start one with `banyan start`")
     names = ", ".join(node.name for node in running)
     raise Refusal(
         "which node is meant is not clear",
@@ -234,6 +226,4 @@ def find_node(name: str | None = None, data: str | None = None) -> Running:
 
 def _others() -> str:
     names = ", ".join(node.name for node in nodes())
-    return (
-        f"name a running one: {names}" if names else "none of yours is running: start it with `banyan start`"
-    )
+    return f"name a running one: {names}" if names else "none of yours is running: start it with `banyan start`"

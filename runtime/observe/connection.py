@@ -176,9 +176,7 @@ class Connection:
             with trio.move_on_after(PATIENCE) as waiting:
                 await self._stream.send_all(line)
         if waiting.cancelled_caught:
-            logger.info(
-                "an admin client (pid %s) read nothing for %g s and was cut off", self._peer.pid, PATIENCE
-            )
+            logger.info("an admin client (pid %s) read nothing for %g s and was cut off", self._peer.pid, PATIENCE)
             await trio.aclose_forcefully(self._stream)
 
     # -- who may do what -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ PATH_LIMIT = 107
 # Seconds that a new node waits for whoever looks whether the name's lock is free.
 CLAIM_PATIENCE = 1.0
 SUFFIX = ".sock"
+LOCK = ".lock"
 
 
 def directory(environ: Mapping[str, str] | None = None) -> Path:
@@ -89,7 +90,7 @@ def claim(name: str) -> Iterator[Path]:
     """
     folder = private_directory()
     path = socket_of(name, folder)
-    lock_path = folder / f"{name}.lock"
+    lock_path = folder / f"{name}{LOCK}"
     lock = _take(lock_path, CLAIM_PATIENCE)
     if lock is None:
         raise Refusal(
@@ -126,25 +127,22 @@ def _take(path: Path, patience: float) -> int | None:
 
 
 def sockets() -> list[tuple[str, Path]]:
-    """The (name, socket) of every node that seems to live here, by name; the dead's are removed.
+    """The (name, socket) of every node that seems to live here, by name; what the dead left is removed.
 
+    A socket without a lock is some program's own door, which never claimed its name: it is let be.
     Raises Refusal if the directory is not private: nothing in it could be trusted.
     """
     folder = existing_directory()
     if folder is None:
         return []
-    found = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        name = path.name.removesuffix(SUFFIX)
-        if not _buried(folder / f"{name}.lock", path):
-            found.append((name, path))
-    return found
+    locks = [path.name.removesuffix(LOCK) for path in folder.glob(f"*{LOCK}")]
+    names = [path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")]
+    buried = [name for name in locks if _buried(folder / f"{name}{LOCK}", folder / f"{name}{SUFFIX}")]
+    return [(name, folder / f"{name}{SUFFIX}") for name in sorted(names) if name not in buried]
 
 
 def _buried(lock_path: Path, path: Path) -> bool:
-    """Whether the node of this lock is dead; then its socket has been removed."""
-    if not lock_path.exists():
-        return False  # some program's own door, which never claimed its name: let it be tried
+    """Whether the node of this lock is dead; then its socket and its lock have been removed."""
     try:
         lock = _take(lock_path, 0)
     except OSError:

@@ -155,9 +155,7 @@ def routed_stdout() -> Iterator[None]:
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 8
-_brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = _brief.maxfrozenset = _brief.maxdeque = (
-    100
-)
+_brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = _brief.maxfrozenset = _brief.maxdeque = 100
 _brief.maxstring = _brief.maxother = _brief.maxlong = 4000
 
 
@@ -241,9 +239,7 @@ class Session:
         as_text: types whose values are shown by their `str`.
     """
 
-    def __init__(
-        self, table: ProcessTable, names: Mapping[str, object], as_text: tuple[type, ...] = ()
-    ) -> None:
+    def __init__(self, table: ProcessTable, names: Mapping[str, object], as_text: tuple[type, ...] = ()) -> None:
         self._table = table
         self._as_text = as_text
         self._number = next(_numbers)
@@ -300,7 +296,10 @@ class Session:
                 else None
             )
         for warning in warned:
-            print(f"{warning.category.__name__}: {warning.message}")  # noqa: T201  # to the session's output
+            if warning.filename == file:
+                print(f"{warning.category.__name__}: {warning.message}")  # noqa: T201  # to the session
+            else:  # somebody else's, which the collector happened to bring up meanwhile
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         await self._execute(body)
         if shown is None:
             return None

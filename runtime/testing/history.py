@@ -87,9 +87,7 @@ def unequal_replies(history: History, applied: Iterable[Applied]) -> list[str]:
     wrong = []
     for id, replies in history.replies.items():
         wanted = kept.get(id, replies[0])
-        wrong += [
-            f"reply: {id} was answered {got!r}, and also {wanted!r}" for got in replies if got != wanted
-        ]
+        wrong += [f"reply: {id} was answered {got!r}, and also {wanted!r}" for got in replies if got != wanted]
     return wrong
 
 
@@ -101,9 +99,7 @@ def out_of_order(applied: Iterable[Applied]) -> list[str]:
         before = last.get((one.id.key, one.id.sender))
         # A number that comes twice is `doubled`'s business.
         if before is not None and one.id.number < before.id.number:
-            wrong.append(
-                f"order: {one.id} is entry {one.sequence}, {before.id.number} was entry {before.sequence}"
-            )
+            wrong.append(f"order: {one.id} is entry {one.sequence}, {before.id.number} was entry {before.sequence}")
         last[one.id.key, one.id.sender] = one
     return wrong
 

@@ -148,9 +148,7 @@ def _seeded_order(seed: int) -> Iterator[None]:
             gc.enable()
 
 
-def run_seeded(
-    seed: int, async_fn: Callable[..., Awaitable[T]], *args: object, trace: Trace | None = None
-) -> T:
+def run_seeded(seed: int, async_fn: Callable[..., Awaitable[T]], *args: object, trace: Trace | None = None) -> T:
     """Run `await async_fn(*args)` under Trio, with virtual time from 0.0 and an order drawn from `seed`.
 
     Two calls with the same arguments take the same steps at the same times, in this process or another,

@@ -51,9 +51,7 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, BanyanError):
         return Failure("it failed", str(error), "the log above may say more")
     trace = "".join(traceback.format_exception(error)).rstrip()
-    return Failure(
-        "it failed, and should not have failed like this", trace, "please report it, with these lines"
-    )
+    return Failure("it failed, and should not have failed like this", trace, "please report it, with these lines")
 
 
 def _of_store(error: journal.StoreError) -> Failure:

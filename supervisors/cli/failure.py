@@ -39,6 +39,4 @@ def report(what: str, why: str, next: str) -> None:
     for label, text in (("what", what), ("why", why), ("next", next)):
         lines = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in text.splitlines()]
         first, *rest = lines or [""]
-        print(
-            f"{label}: {first}", *(" " * (len(label) + 2) + line for line in rest), sep="\n", file=sys.stderr
-        )
+        print(f"{label}: {first}", *(" " * (len(label) + 2) + line for line in rest), sep="\n", file=sys.stderr)

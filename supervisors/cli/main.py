@@ -77,9 +77,7 @@ def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         advice = f"did you mean `banyan {close[0]}`?" if close else "banyan --help tells what each does"
-        raise Failure(
-            f"there is no command {name!r}", f"there are: {', '.join(COMMANDS)}", advice, Exit.USAGE
-        )
+        raise Failure(f"there is no command {name!r}", f"there are: {', '.join(COMMANDS)}", advice, Exit.USAGE)
     command = _load(name)
     parser = Parser(prog=f"banyan {name}", description=_sentence(COMMANDS[name].summary))
     command.configure(parser)
@@ -95,9 +93,7 @@ def _load(name: str) -> Command:
         missing = (error.name or "").partition(".")[0]
         if missing in EXTRAS:
             advice = f"pip install 'banyan-runtime[{EXTRAS[missing]}]'"
-            raise Failure(
-                f"`banyan {name}` cannot run", f"{missing} is not installed", advice, Exit.USAGE
-            ) from None
+            raise Failure(f"`banyan {name}` cannot run", f"{missing} is not installed", advice, Exit.USAGE) from None
         if error.name is not None and (module + ".").startswith(error.name + "."):
             why = f"this installation has no module {error.name}"
             raise Failure(f"`banyan {name}` cannot run", why, "install all of Banyan", Exit.USAGE) from None

@@ -31,9 +31,7 @@ info  info NAME    the node, or one process
 quit               leave (or Ctrl-D)
 This node was started without --allow-eval, so it runs no typed lines."""
 
-_WORD = re.compile(
-    r"""(?P<word>[a-z]+)(?:\s+(?P<name>\S.*)|\(\s*(?P<quote>["']?)(?P<argument>.*?)(?P=quote)\s*\))?"""
-)
+_WORD = re.compile(r"""(?P<word>[a-z]+)(?:\s+(?P<name>\S.*)|\(\s*(?P<quote>["']?)(?P<argument>.*?)(?P=quote)\s*\))?""")
 
 
 class Front(Protocol):
@@ -205,9 +203,7 @@ def _encodable(text: str) -> str:
 def banner(node: dict[str, Any]) -> str:
     """What stands above the first prompt."""
     up, count = duration(float(node["uptime"])), f"{node['processes']:,} processes"
-    return (
-        f"banyan {node['version']}  node {node['name']}  up {up}  {count}   ({node['level']}; h() for help)"
-    )
+    return f"banyan {node['version']}  node {node['name']}  up {up}  {count}   ({node['level']}; h() for help)"
 
 
 def duration(seconds: float) -> str:

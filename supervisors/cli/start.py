@@ -47,9 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="DIR", help="where its processes keep their state; without it, nothing is kept")
     add("--listen", metavar="ADDRESS", help="where the application listens: its setting 'listen'")
     add("--set", action="append", dest="settings", metavar="KEY=VALUE", help="a setting of the application")
-    add(
-        "--allow-eval", action="store_true", default=None, help="let `banyan remsh` run lines inside the node"
-    )
+    add("--allow-eval", action="store_true", default=None, help="let `banyan remsh` run lines inside the node")
     add("--drain-timeout", metavar="SECONDS", help="how long an ordered stop may take (default 30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default info)")
     add("--config", metavar="FILE", help="instead of ./banyan.toml")

@@ -15,9 +15,7 @@ from ..node.config import read_file, which_node
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Declare the options that name a node."""
     named = parser.add_mutually_exclusive_group()
-    named.add_argument(
-        "-n", "--name", metavar="NAME", help="the node's name; by default the only one that runs"
-    )
+    named.add_argument("-n", "--name", metavar="NAME", help="the node's name; by default the only one that runs")
     named.add_argument("--data", metavar="DIR", help="the node's data directory, instead of its name")
     parser.add_argument(
         "--timeout",

@@ -66,10 +66,7 @@ async def open_door(
         "node": node,
         "runtime": runtime,
         "trio": trio,
-        **{
-            verb.__name__: verb
-            for verb in (which_children, restart_child, terminate_child, start_child, child)
-        },
+        **{verb.__name__: verb for verb in (which_children, restart_child, terminate_child, start_child, child)},
         **(names or {}),
     }
     door = Door(f"unix:{path}", node.root, facts, allow_eval, found, stop)

@@ -121,9 +121,7 @@ def _of_flags(pairs: object) -> dict[str, str]:
     for pair in pairs if isinstance(pairs, list) else []:
         key, equals, value = str(pair).partition("=")
         if not equals or not key:
-            raise BadConfig(
-                "a setting cannot be read", f"wanted key=value, got {pair!r}", "write --set key=value"
-            )
+            raise BadConfig("a setting cannot be read", f"wanted key=value, got {pair!r}", "write --set key=value")
         settings[key] = value
     return settings
 
@@ -199,9 +197,7 @@ def _check_bounds(config: NodeConfig, source: str) -> None:
         raise BadConfig(f"{source}: the name cannot be {config.name!r}", why, "give it another name")
     if not 0 <= config.drain_timeout < math.inf:
         why = "it is a finite number of seconds, from 0 up"
-        raise BadConfig(
-            f"{source}: drain_timeout cannot be {config.drain_timeout!r}", why, "30 is the default"
-        )
+        raise BadConfig(f"{source}: drain_timeout cannot be {config.drain_timeout!r}", why, "30 is the default")
 
 
 def _meant(key: str, known: Collection[str]) -> tuple[str, str]:
@@ -220,8 +216,6 @@ def read_file(named: str | None) -> tuple[Path, str] | None:
     except FileNotFoundError:
         if named is None:
             return None
-        raise BadConfig(
-            f"cannot read {path}", "there is no such file", "name another with --config"
-        ) from None
+        raise BadConfig(f"cannot read {path}", "there is no such file", "name another with --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read {path}", str(error), "make it a readable file of UTF-8 text") from None

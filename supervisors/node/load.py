@@ -73,9 +73,7 @@ def _broken(what: str, why: str, error: BaseException) -> UnknownApplication:
         place = f" ({error.filename}:{error.lineno})"
     elif frames:
         place = f" ({frames[-1].filename}:{frames[-1].lineno})"
-    return UnknownApplication(
-        what, f"{why}: {type(error).__name__}: {error}{place}", "mend it, then start again"
-    )
+    return UnknownApplication(what, f"{why}: {type(error).__name__}: {error}{place}", "mend it, then start again")
 
 
 def _offers(module: object) -> list[str]:

@@ -144,7 +144,7 @@ class Node:
                 table.services[SERVICE] = journal
             outer = here.get(None)
             here.set(table)
-            failure: Exception | None = None
+            failure: BaseException | None = None
             try:
                 async with trio.open_nursery() as nursery:
                     table.nursery = nursery
@@ -152,8 +152,12 @@ class Node:
                     try:
                         async with self._rooted(nursery):
                             yield
-                    except Exception as error:  # the host's own: it is raised again, not in a group
-                        failure = error
+                    except (Exception, KeyboardInterrupt, SystemExit) as error:  # the host's own: raised again below
+                        Exception,
+                        KeyboardInterrupt,
+                        SystemExit,
+                    ) as error:  # the host's own: raised again below
+                        failure = error  # the host's own: it is raised again, not in a group
                     finally:
                         nursery.cancel_scope.cancel()
             finally:
@@ -196,9 +200,7 @@ class Node:
 
     # -- what one does with a node -------------------------------------------------------------------
 
-    async def start(
-        self, application: Any, *args: Any, name: str | None = None, restart: Restart = "permanent"
-    ) -> Pid:
+    async def start(self, application: Any, *args: Any, name: str | None = None, restart: Restart = "permanent") -> Pid:
         """Start an application's top process and wait until it is up.
 
         Args:

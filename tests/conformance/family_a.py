@@ -210,4 +210,3 @@ async def _tree(stage: Recorder, root: Pid) -> Any:
 def normal(trace: dict[str, Any], scenario: dict[str, Any]) -> Any:
     """Nothing is left open but what the recording has sorted already."""
     return trace
-

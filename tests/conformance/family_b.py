@@ -264,5 +264,3 @@ def normal(trace: dict[str, Any], scenario: dict[str, Any]) -> Any:
             step = {**step, "msgs": [entry for entry in step["msgs"] if entry[0] not in dead]}
         steps.append(step)
     return {**trace, "steps": steps}
-
-

@@ -40,7 +40,10 @@ class Family(Protocol):
         """Play one scenario on a fresh node and return its trace, in the form of the recorded ones."""
 
     def normal(self, trace: dict[str, Json], scenario: dict[str, Json]) -> Json:
-        """A trace, recorded or replayed, without what the format leaves open."""
+        """A trace, recorded or replayed, without what the format leaves open.
+
+        A family whose traces bear times also has `align(wanted, came)`, which forgives small differences.
+        """
 
 
 def family_of(scenario: dict[str, Json]) -> Family:
@@ -63,7 +66,11 @@ def replay_line(line: dict[str, Json]) -> str | None:
         came = trio.run(main, clock=clock)
     except Exception as error:  # a replay that breaks is a difference like any other
         return f"the replay failed: {type(error).__name__}: {error}"
-    return first_difference(family.normal(line["trace"], scenario), family.normal(came, scenario))
+    wanted, came = family.normal(line["trace"], scenario), family.normal(came, scenario)
+    align = getattr(family, "align", None)
+    if align is not None:
+        align(wanted, came)
+    return first_difference(wanted, came)
 
 
 def first_difference(wanted: Json, came: Json, where: str = "trace") -> str | None:
@@ -88,7 +95,11 @@ def first_difference(wanted: Json, came: Json, where: str = "trace") -> str | No
             rest = f"wanted {_short(wanted[index:])}, came {_short(came[index:])}"
             return f"{where}[{index}:]: {rest}"
         return None
-    return None if wanted == came and type(wanted) is type(came) else f"{where}: wanted {_short(wanted)}, came {_short(came)}"
+    return (
+        None
+        if wanted == came and type(wanted) is type(came)
+        else f"{where}: wanted {_short(wanted)}, came {_short(came)}"
+    )
 
 
 def _short(value: Json) -> str:
@@ -126,7 +137,6 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{line['id']}: {difference}", flush=True)
     print(f"passed {passed} failed {failed}")
     return 1 if failed else 0
-
 
 
 if __name__ == "__main__":

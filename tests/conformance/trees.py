@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ from supervisors import (
     which_children,
 )
 
-from .reasons import Raised, reason_in, reason_out
+from .reasons import Raised, reason_out
 
 
 @dataclass(slots=True)
@@ -175,10 +176,16 @@ def spec_of(stage: Stage, above: str, plan: dict[str, Any], worker: type[Worker]
 def template(stage: Stage, above: str, plan: dict[str, Any], worker: type[Worker]) -> ChildSpec:
     """The child of a simple_one_for_one supervisor; its key and plan come with start_child."""
 
-    class Keyed(worker):  # type: ignore[misc,valid-type]  # a class made for one scenario
-        def init(self, key: str, own: dict[str, Any]) -> Any:
-            self.key = key
-            return super().init(stage, f"{above}/{key}", {**plan["worker"], **own})
+    if inspect.iscoroutinefunction(worker.init):
+
+        class Keyed(worker):  # type: ignore[misc,valid-type]  # a class made for one scenario
+            async def init(self, key: str, own: dict[str, Any]) -> Any:
+                return await super().init(stage, f"{above}/{key}", {**plan["worker"], **own})
+    else:
+
+        class Keyed(worker):  # type: ignore[misc,valid-type,no-redef]  # as above
+            def init(self, key: str, own: dict[str, Any]) -> Any:
+                return super().init(stage, f"{above}/{key}", {**plan["worker"], **own})
 
     options: Any = {
         "restart": plan["restart"],
@@ -295,7 +302,5 @@ async def children_of(stage: Stage, supervisor: Pid) -> list[Any]:
     if is_dynamic(supervisor):
         keys = {pid: path.rpartition("/")[2] for path, pid in stage.started.items()}
         keys.update({one.pid: one.path.rpartition("/")[2] for one in stage.by_pid.values()})
-        return sorted(
-            [keys[one.pid] if one.pid is not None else "?", one.state, one.type] for one in children
-        )
+        return sorted([keys[one.pid] if one.pid is not None else "?", one.state, one.type] for one in children)
     return [[one.id, one.state, one.type] for one in children]

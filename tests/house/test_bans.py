@@ -14,7 +14,15 @@ from tests.support.bans import Ban, catch_all, definitions, keywords, ordered_by
 from tests.support.source import Source, has_reason, sources
 
 WORLD = {"supervisors/node/boot.py": "the real World is built here"}
-COMMANDS = {"supervisors/cli/*": "a command is a program of its own, outside every node"}
+_OUTSIDE = "a command is a program of its own, outside every node"
+COMMANDS = {
+    "supervisors/cli/*": _OUTSIDE,
+    "game/demo.py": _OUTSIDE,
+    "game/demo_screen.py": _OUTSIDE,
+    "game/play.py": _OUTSIDE,
+    "game/play_*.py": _OUTSIDE,
+    "game/replay_command.py": _OUTSIDE,
+}
 
 BANS = [
     Ban(
@@ -61,6 +69,7 @@ BANS = [
             *("os._exit", "os.abort", "os.kill", "os.killpg", "sys.exit", "signal.signal"),
             *("signal.set_wakeup_fd", "trio.open_signal_receiver", "subprocess.*", "trio.run_process"),
         ),
+        allowed=COMMANDS,
         rooms=("runtime", "game"),
     ),
     Ban(

@@ -31,8 +31,7 @@ def named_modules() -> list[str]:
         tails = [tail.strip() for layer in contract.get("layers", []) for tail in layer.split("|")]
         for container in contract.get("containers", []):
             names += [
-                f"({container}.{tail.strip('()')})" if is_planned(tail) else f"{container}.{tail}"
-                for tail in tails
+                f"({container}.{tail.strip('()')})" if is_planned(tail) else f"{container}.{tail}" for tail in tails
             ]
     return [name for name in names if name.strip("()").partition(".")[0] in CONFIG["root_packages"]]
 

@@ -12,7 +12,6 @@ from game.lobby import LOBBY, Lobby
 from game.messages import HandEnded, TransferReturned
 from game.table import Table
 from game.wallet import Wallet
-from runtime.behaviours.gen import Ack
 from runtime.backends.memory import MemoryDisk, MemoryJournal
 from runtime.codec.cbor import decode
 from runtime.durable.event_sourced import EventSourced
@@ -30,6 +29,8 @@ from runtime.testing import (
     unbalanced,
     unequal_replies,
 )
+
+from .inside import durable, replayed, replies_of, state_of
 
 
 def kind_of(key: str) -> type[EventSourced[Any, Any]]:
@@ -57,7 +58,7 @@ def check_disk(disk: MemoryDisk, history: History, world: SeededWorld) -> list[s
 
 
 def _applied(journal: Journal, world: SeededWorld) -> Iterator[Applied]:
-    for key in journal.keys():
+    for key in journal.keys():  # noqa: SIM118  # a Journal is no mapping
         for entry in journal.read(key):
             events, reply = decode(entry.payload)
             for event in events:
@@ -67,9 +68,7 @@ def _applied(journal: Journal, world: SeededWorld) -> Iterator[Applied]:
                 yield Applied(CommandId(key, entry.sender, entry.number), entry.sequence, reply)
 
 
-def check_recovered(
-    processes: dict[str, EventSourced[Any, Any]], disk: MemoryDisk, world: SeededWorld
-) -> list[str]:
+def check_recovered(processes: dict[str, EventSourced[Any, Any]], disk: MemoryDisk, world: SeededWorld) -> list[str]:
     """Processes that recovered from snapshot and tail are what their whole history says they are."""
     journal = MemoryJournal(disk, read_only=True)
     wrong = []
@@ -77,31 +76,20 @@ def check_recovered(
         for key, process in processes.items():
             if key in disk.snapshots:
                 world.sometimes("recovered from a snapshot")
-            whole = kind_of(key)()
-            whole._replies = {}
-            whole._state = whole.initial(key)
-            for entry in journal.read(key, 0, process.sequence):
-                whole._replay(entry)
-            if whole._state != process._state:
-                wrong.append(f"recovery: {key} at {process.sequence} is {process._state}, replayed {whole._state}")
-            if _replies(whole) != _replies(process):
-                wrong.append(f"recovery: {key} keeps replies {_replies(process)}, replayed {_replies(whole)}")
+            whole = replayed(kind_of(key), key, journal.read(key, 0, process.sequence))
+            for what, look in (("is", state_of), ("keeps", replies_of)):
+                found, wanted = look(process), look(whole)
+                if found != wanted:
+                    wrong.append(f"recovery: {key} {what} {found} at {process.sequence}, and replayed {wanted}")
     finally:
         journal.close()
     return wrong
 
 
-def _replies(process: EventSourced[Any, Any]) -> dict[str, tuple[int, list[tuple[int, object]]]]:
-    return {sender: (kept.highest, list(kept.kept)) for sender, kept in process._replies.items()}
-
-
 def durable_processes(table: ProcessTable) -> dict[str, EventSourced[Any, Any]]:
     """Every durable process that has recovered and lives now, by its key."""
-    return {
-        name: process.behaviour
-        for name, process in sorted(table.names.items())
-        if isinstance(process.behaviour, EventSourced) and not isinstance(process.current, Ack)
-    }
+    found = {name: durable(process) for name, process in sorted(table.names.items())}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def open_transfers(table: ProcessTable) -> list[str]:
@@ -109,9 +97,9 @@ def open_transfers(table: ProcessTable) -> list[str]:
     found = []
     for key, process in durable_processes(table).items():
         if isinstance(process, Wallet):
-            found += [f"{key} to {one.to} number {one.number}" for one in process._state.open]
+            found += [f"{key} to {one.to} number {one.number}" for one in state_of(process).open]
         elif isinstance(process, Table):
-            found += [f"{key} to {one.to} number {one.number}" for one in process._state.payouts]
+            found += [f"{key} to {one.to} number {one.number}" for one in state_of(process).payouts]
     return found
 
 
@@ -120,7 +108,7 @@ def missing(table: ProcessTable) -> list[str]:
     living = durable_processes(table)
     if LOBBY not in living:
         return [LOBBY]
-    state = living[LOBBY]._state
+    state = state_of(living[LOBBY])
     wanted = [*(f"wallet/{player}" for player in state.players), *(config.key for config in state.tables)]
     return [name for name in wanted if name not in living]
 

@@ -139,7 +139,9 @@ class Player:
         if draw < 0.3:
             await self._act(table)
         elif draw < 0.5:
-            await client.command(key_of(self.name), BuyIn(table.key, self.random.choice((-1, 100, 1_000, 5_000, 10**9))))
+            await client.command(
+                key_of(self.name), BuyIn(table.key, self.random.choice((-1, 100, 1_000, 5_000, 10**9)))
+            )
         elif draw < 0.65:
             await client.command(table.key, CashOut(self.name, self.random.choice((0, 100, 700, 5_000))))
         elif draw < 0.7:

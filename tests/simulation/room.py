@@ -32,6 +32,12 @@ from .strikes import Nemesis
 
 # Within so many virtual seconds after the last fault all must be well again.
 LIVENESS = 30.0
+# A run takes some 10,000 steps. One that takes this many is busy with nothing.
+MOST_STEPS = 200_000
+
+
+class TooLong(Exception):
+    """A run that does not end: tasks keep each other busy, and time may stand still."""
 
 
 @dataclass
@@ -66,7 +72,7 @@ def simulate(seed: int, *, trace: Trace | None = None, config: Config | None = N
             run_seeded(seed, _Run(seed, config, trace, outcome).run, trace=trace)
         except Exception as error:
             # Whatever it is, it belongs to this seed, and the other seeds should run on.
-            outcome.findings.append(f"the run failed: {error!r}")
+            outcome.findings += [f"the run failed: {one!r}" for one in _leaves(error)]
     outcome.digest, outcome.steps = trace.digest, trace.steps
     return outcome
 
@@ -81,6 +87,17 @@ class _Run:
         self.history = History()
 
     async def run(self) -> None:
+        """Play the whole run, and end it if it does not end by itself."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._limit)
+            await self._play()
+            nursery.cancel_scope.cancel()
+
+    async def _limit(self) -> None:
+        await self.trace.after(MOST_STEPS)
+        raise TooLong(f"took {MOST_STEPS} steps, and {trio.current_time():.1f} seconds had passed")
+
+    async def _play(self) -> None:
         outcome, config = self.outcome, self.config
         self.world = SeededWorld(
             self.seed,
@@ -161,7 +178,7 @@ class _Run:
             nursery.start_soon(again.run)
             with trio.move_on_after(LIVENESS) as patience:
                 table = await again.up()
-                while checks.missing(table):
+                while checks.missing(table):  # noqa: ASYNC110  # what is missing is asked, not told
                     await trio.sleep(0.05)  # virtual
                 found = checks.durable_processes(table)
             again.stop()
@@ -170,6 +187,13 @@ class _Run:
         else:
             self.outcome.findings += checks.check_recovered(found, self.disk, self.world)
         self.outcome.findings += again.findings
+
+
+def _leaves(error: Exception) -> list[Exception]:
+    """The errors in a group, or the error itself."""
+    if isinstance(error, ExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [error]
 
 
 def _difference(now: list[str], before: list[str]) -> list[str]:

@@ -38,9 +38,7 @@ class _Plannable(Contract):
         """Forget planned modules without a file; a missing one that is not planned stays, and is refused."""
         for option in self.plannable:
             named = getattr(self, option)
-            there = type(named)(
-                m for m in named if m.expression not in self.planned or m.expression in graph.modules
-            )
+            there = type(named)(m for m in named if m.expression not in self.planned or m.expression in graph.modules)
             setattr(self, option, there)
 
 
@@ -59,9 +57,7 @@ class AbsentContract(_Plannable, ForbiddenContract):
         # import-linter puts the parsed value where the class has its field.
         if cast("bool", self.running):
             roots: list[str] = self.session_options["root_packages"]
-            graph = grimp.build_graph(
-                *roots, include_external_packages=True, exclude_type_checking_imports=True
-            )
+            graph = grimp.build_graph(*roots, include_external_packages=True, exclude_type_checking_imports=True)
         self.drop_what_is_not_there(graph)
         return super().check(graph, verbose)
 

@@ -5,18 +5,21 @@
         pid = spawn(idle)
         assert await exit_and_wait(pid, "boom") == "boom"
 
-`node` comes from a fixture that opens `running_node`, with pytest-trio's `autojump_clock`: virtual time
-leaps to the next deadline as soon as nobody can run. So a test that would hang leaps to `FAR` and fails at
-once with the stack of whoever waits.
+`node` comes from a fixture that opens `running_node`. Time is virtual, and leaps to the next deadline as soon
+as nobody can run: a room's conftest calls `make_time_virtual`, because pytest-trio heeds a clock only in a
+test's own arguments, not in those of its fixtures. So a test that would hang leaps to `FAR` and fails at once.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import trio
 import trio.testing
 
@@ -27,6 +30,26 @@ T = TypeVar("T")
 
 # Virtual seconds after which a test is taken for hung.
 FAR = 1e6
+
+
+def run_virtually(
+    main: Callable[[], Awaitable[T]],
+    *,
+    clock: trio.abc.Clock | None = None,
+    instruments: Sequence[trio.abc.Instrument] = (),
+) -> T:
+    """`trio.run` under a virtual clock, unless a test brings its own."""
+    if clock is None:
+        clock = trio.testing.MockClock(autojump_threshold=0)
+    return trio.run(main, clock=clock, instruments=instruments)
+
+
+def make_time_virtual(items: Iterable[pytest.Item], folder: Path) -> None:
+    """Run every async test below a folder by `run_virtually`: for `pytest_collection_modifyitems`."""
+    for item in items:
+        function = getattr(item, "obj", None)
+        if item.path.is_relative_to(folder) and inspect.iscoroutinefunction(function):
+            item.add_marker(pytest.mark.trio(run=run_virtually), append=False)  # before trio_mode's own
 
 
 @asynccontextmanager

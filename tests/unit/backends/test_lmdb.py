@@ -209,9 +209,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
     path = tmp_path / "disk"
     path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path], capture_output=True, check=False
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small file system takes root")
     yield path
@@ -527,9 +525,7 @@ def test_a_forked_child_cannot_touch_the_store(journal: LmdbJournal) -> None:
     assert journal.load("a") == (None, entries("a", 1, 2))
 
 
-def test_a_child_of_foreign_code_is_stopped_too(
-    journal: LmdbJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_of_foreign_code_is_stopped_too(journal: LmdbJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork that Python was not told of is found by the process's number."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(StoreClosed, match="forked"):

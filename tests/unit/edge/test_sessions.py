@@ -1,4 +1,4 @@
-"""Sessions: whatever connections do, a client reads every frame once and in order, or is told to start anew."""
+"""Sessions: whatever connections do, a client reads every frame once and in order, or starts anew."""
 
 from __future__ import annotations
 
@@ -164,13 +164,13 @@ def test_bytes_are_bounded_too() -> None:
 def test_bounds_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
     """A window of at least 2 that is kept whole, and patience, are wanted."""
     with pytest.raises(Misuse):
-        outgoing(**wrong)  # type: ignore[arg-type]  # one of them is a float
+        outgoing(**wrong)
 
 
 class Clients(RuleBasedStateMachine):
     """Invariant: what a client has read is every frame in order, or starts anew with an absolute.
 
-    The model is a client that applies what it reads to a counter: an absolute sets it, a delta must follow it.
+    The model is a client that applies what it reads to a counter: an absolute sets it, a delta follows it.
     A frame is the value that the client must have after it: `=n` an absolute, `+n` a delta to n.
     """
 

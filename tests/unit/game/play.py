@@ -14,9 +14,7 @@ def some_deal(rng: random.Random, hand: int = 1) -> Deal:
     count = rng.randint(2, 9)
     big = rng.choice((2, 100, 150, 10_000))
     blinds = (rng.choice((1, big // 2, big)), big)
-    stacks = tuple(
-        rng.choice((rng.randint(1, 3 * big), 100 * big, rng.randint(big, 300 * big))) for _ in range(count)
-    )
+    stacks = tuple(rng.choice((rng.randint(1, 3 * big), 100 * big, rng.randint(big, 300 * big))) for _ in range(count))
     return deal_from(shuffle_deck(rng), hand, NAMES[:count], stacks, blinds)
 
 

@@ -253,17 +253,13 @@ def test_a_hand_may_come_only_once() -> None:
 
 def test_a_fold_with_nothing_to_call_is_refused() -> None:
     """What PokerKit does not play is refused with the line of the action."""
-    error = refused(
-        FOLDED.replace("Ann: bets 60.5\nZoë K: folds\nUncalled bet (60.5)", "Ann: folds\nUncalled bet (1)")
-    )
+    error = refused(FOLDED.replace("Ann: bets 60.5\nZoë K: folds\nUncalled bet (60.5)", "Ann: folds\nUncalled bet (1)"))
     assert (error.line, "only where there is a bet to call" in str(error)) == (17, True)
 
 
 def test_without_the_rules_only_the_text_is_read() -> None:
     """`rules=False` leaves it to `play` to refuse what the rules refuse."""
-    text = FOLDED.replace("Zoë K: raises 15 to 25", "Zoë K: raises 5 to 15").replace(
-        "raises 50 to", "raises 60 to"
-    )
+    text = FOLDED.replace("Zoë K: raises 15 to 25", "Zoë K: raises 5 to 15").replace("raises 50 to", "raises 60 to")
     text = text.replace("Zoë K: calls 50", "Zoë K: calls 60")
     (hand,) = parse(text, "made.txt", rules=False)
     with pytest.raises(HistoryError, match=r"made\.txt:12: wanted an action that the rules allow") as caught:

@@ -61,9 +61,7 @@ def test_pot_rake_return_and_summary_are_compared() -> None:
         "hand 7001: Ann in all: 84.5 in the text, 85 as played",
     ]
     told = only(ALL_IN.replace("won (700.25)", "won (700.24)"))
-    assert compare(told, play(told)) == [
-        "hand 7002: Ann won by the summary: 700.24 in the text, 700.25 as played"
-    ]
+    assert compare(told, play(told)) == ["hand 7002: Ann won by the summary: 700.24 in the text, 700.25 as played"]
 
 
 def test_a_pot_split_three_ways_agrees_within_a_hundredth_a_winner() -> None:

@@ -29,7 +29,7 @@ async def test_equal_pids_mean_the_same_incarnation():
     assert [pid == other for other in others] == [False] * 5
 
 
-async def test_pids_of_two_nodes_differ(autojump_clock):
+async def test_pids_of_two_nodes_differ():
     """Two nodes of one program count alone, and their pids are still different (P47)."""
     async with running_node("one"):
         first = spawn(idle)
@@ -44,9 +44,7 @@ async def test_each_reference_is_equal_to_itself_only(node):
     """Every monitor and timer has a reference of its own (P21)."""
     refs = [monitor(self_pid()), monitor(self_pid()), start_timer(1, self_pid(), None)[1]]
     assert len(set(refs)) == 3
-    assert [one == other for one in refs for other in refs] == [
-        one is other for one in refs for other in refs
-    ]
+    assert [one == other for one in refs for other in refs] == [one is other for one in refs for other in refs]
 
 
 @pytest.mark.parametrize("field", ["node", "creation", "number"])

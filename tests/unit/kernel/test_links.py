@@ -82,17 +82,16 @@ async def test_a_link_to_oneself_has_no_effect(node):
 async def test_a_death_takes_the_linked_processes_with_its_reason(node, reason):
     """A process that does not trap exits dies with the very reason of the link (P5, P9, P14)."""
 
-    async def linked(to):
-        link(to)
-        await trio.sleep_forever()
-
     async def dies():
         await receive()
         exit_with(reason)
 
-    pid = spawn(dies)
-    send_nowait(pid, "go")
-    assert await ended(linked, pid) is reason
+    async def linked():
+        pid = spawn_link(dies)
+        send_nowait(pid, "go")
+        await trio.sleep_forever()
+
+    assert await ended(linked) is reason
 
 
 @as_process

@@ -290,7 +290,7 @@ def test_without_a_node_nothing_can_be_spawned():
         spawn(idle)
 
 
-async def test_a_node_that_has_ended_starts_nothing(autojump_clock):
+async def test_a_node_that_has_ended_starts_nothing():
     """After its block a node starts no process."""
     from supervisors import Node
 
@@ -344,6 +344,4 @@ async def test_a_crash_is_logged_once(node, caplog):
     await ended(raises)
     await ended(trio.lowlevel.checkpoint)
     await exit_and_wait(spawn(idle), SHUTDOWN)
-    assert [(r.levelname, "ValueError('logged')" in r.getMessage()) for r in caplog.records] == [
-        ("WARNING", True)
-    ]
+    assert [(r.levelname, "ValueError('logged')" in r.getMessage()) for r in caplog.records] == [("WARNING", True)]
