@@ -35,6 +35,9 @@ from runtime.observe.queries import TreeNode, tree
 from ..specs import Restart, child
 from ..supervisor import Supervisor, start_child
 
+# What the body of `async with Node(...)` may raise that is no business of the node's.
+HOSTS_OWN = (Exception, KeyboardInterrupt, SystemExit)
+
 
 class NodeStopped(BanyanError):
     """The node's root supervisor ended by itself, because an application could not be kept alive.
@@ -152,12 +155,8 @@ class Node:
                     try:
                         async with self._rooted(nursery):
                             yield
-                    except (Exception, KeyboardInterrupt, SystemExit) as error:  # the host's own: raised again below
-                        Exception,
-                        KeyboardInterrupt,
-                        SystemExit,
-                    ) as error:  # the host's own: raised again below
-                        failure = error  # the host's own: it is raised again, not in a group
+                    except HOSTS_OWN as error:  # all of it: it is raised again below, not in a group
+                        failure = error
                     finally:
                         nursery.cancel_scope.cancel()
             finally:
