@@ -19,11 +19,12 @@ from runtime import Misuse, Session
 from supervisors import Application, DynamicSupervisor, Supervisor, check_settings, child
 
 from .bots import Bots
+from .gateway import Gateway, GatewaySettings
 from .lobby import LOBBY, TABLES, WALLETS, Lobby
 from .messages import OpenTable, TableConfig
 
 TREES = ("oak", "elm", "fir", "ash", "yew", "bay", "fig", "box")
-SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "grant", "listen")
+SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "grant", "listen", "remote")
 
 
 class Entities(DynamicSupervisor):
@@ -66,14 +67,18 @@ class CardRoom(Supervisor):
         tables: to be open; others that the journal knows are opened too.
         bots: whether all seats but one are taken by bots.
         think_seconds, grant: as for a bot.
+        gateway: where and how players come in.
     """
 
     intensity = 10
 
-    def init(self, tables: tuple[TableConfig, ...], bots: bool, think_seconds: float, grant: int) -> Any:
+    def init(
+        self, tables: tuple[TableConfig, ...], bots: bool, think_seconds: float, grant: int, gateway: GatewaySettings
+    ) -> Any:
         children = [child("room", Room), child("house", open_tables, tables, restart="transient")]
         if bots:
             children.append(child("bots", Bots, tables, think_seconds, grant))
+        children.append(child("gateway", Gateway, gateway))
         return children
 
 
@@ -82,7 +87,8 @@ def application(settings: Mapping[str, str]) -> Application:
 
     Settings: `tables` (how many, 1 to 8), `seats` (2 to 10), `bots` (yes or no), `think` (seconds a bot
     thinks, at most), `pause` (seconds between hands), `turn` (seconds a player may think; 0: for ever),
-    `grant` (hundredths of a chip that the house gives a new player).
+    `grant` (hundredths of a chip that the house gives a new player), `listen` (the gateway's address) and
+    `remote` (yes: it may be one that is not of this machine).
     """
     check_settings(settings, SETTINGS)
     count = _whole(settings, "tables", 2, 1, len(TREES))
@@ -93,7 +99,11 @@ def application(settings: Mapping[str, str]) -> Application:
     if bots not in ("yes", "no"):
         raise Misuse(f"the setting bots is yes or no, got {bots!r}")
     grant = _whole(settings, "grant", 100_000_000, 1, 10**15)
-    return Application(CardRoom, (tables, bots == "yes", _seconds(settings, "think", 1.0), grant), "card room")
+    gateway = GatewaySettings(
+        listen=settings.get("listen", "127.0.0.1:0"), remote=settings.get("remote", "no") == "yes", grant=grant
+    )
+    think = _seconds(settings, "think", 1.0)
+    return Application(CardRoom, (tables, bots == "yes", think, grant, gateway), "card room")
 
 
 def _whole(settings: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -54,7 +55,7 @@ class SocketTransport:
         """Open a listener; a stale unix socket of a dead node is replaced."""
         if address.startswith("unix:"):
             path = Path(address.removeprefix("unix:"))
-            listener = await _listen_unix(path)
+            listener = _listen_unix(path)
             door = _SocketListener(address, [listener])
             try:
                 yield door
@@ -83,17 +84,23 @@ class SocketTransport:
         return await trio.open_tcp_stream(host, port)
 
 
-async def _listen_unix(path: Path) -> trio.SocketListener:
-    path.unlink(missing_ok=True)  # noqa: ASYNC240  # one system call on a local name
-    sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-    # The mask makes the socket 0600 from its first instant; a chmod after the bind would leave a gap.
-    mask = os.umask(0o177)
+def _listen_unix(path: Path) -> trio.SocketListener:
+    path.unlink(missing_ok=True)
+    plug = socket.socket(socket.AF_UNIX)
     try:
-        await sock.bind(str(path))
-    finally:
-        os.umask(mask)
-    sock.listen(64)
-    return trio.SocketListener(sock)
+        # The mask makes the socket 0600 from its first instant; a chmod after the bind would leave a gap. It
+        # is the whole program's, so nothing may run before it is put back: no await between these lines.
+        mask = os.umask(0o177)
+        try:
+            plug.bind(str(path))
+        finally:
+            os.umask(mask)
+        plug.listen(64)
+        plug.setblocking(False)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(plug))
+    except BaseException:
+        plug.close()
+        raise
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -288,9 +288,9 @@ async def test_too_many_connections_are_turned_away() -> None:
     """Beyond the bound there is an answer in HTTP; when somebody leaves there is room again."""
     async with toy(most=1) as running:
         async with entered(running):
+            (old,) = await running.connections()
             with pytest.raises(EOFError, match="503"):
                 await RawWebSocket.open(running.address)
-            (old,) = await running.connections()
         await gone(old)
         async with entered(running, "bob") as client:
             await echoes(client)
