@@ -13,11 +13,12 @@ from runtime.errors import CallFailed
 from runtime.kernel.process import here
 from runtime.kernel.table import CrashReport, ProcessTable
 from runtime.testing import NodeExit, SeededWorld, Trace, left_over
-from supervisors import Node, NodeStopped, terminate_child
+from supervisors import ChildRefused, Node, NodeStopped, terminate_child
 
 from .config import Config
 
 GRANT = 40_000
+STRUCK = "struck by the nemesis"
 
 
 class PowerOff(Exception):
@@ -150,6 +151,11 @@ def _kind(reason: object) -> str:
 
 def _explained(reason: object) -> bool:
     """Whether a fault of ours can be why a process ended with this reason."""
-    if isinstance(reason, Crash):
-        return isinstance(reason.error, (StoreError, CallFailed)) and not isinstance(reason.error, SequenceConflict)
-    return reason is KILLED
+    if not isinstance(reason, Crash):
+        return reason is KILLED or reason == STRUCK
+    error = reason.error
+    if isinstance(error, SequenceConflict):
+        return False  # a process recovers after all that its predecessor had sent
+    if isinstance(error, ChildRefused) and error.why == "start_failed":
+        return _explained(error.detail)
+    return isinstance(error, (StoreError, CallFailed, PowerOff))

@@ -22,6 +22,7 @@ from game.wallet import Wallet
 from runtime.backends.coordination import LocalCoordination
 from runtime.backends.memory import MemoryDisk, MemoryJournal
 from runtime.durable import event_sourced
+from runtime.observe.queries import TreeNode
 from runtime.testing import History, SeededWorld, Trace, left_over, plan, run_seeded
 
 from . import checks
@@ -167,7 +168,7 @@ class _Run:
             *(f"{task.name} waits for an answer" for task in sorted(clients.child_tasks, key=lambda t: t.name)),
             *(f"transfer {text} is open" for text in checks.open_transfers(node.table)),
             *(f"{name} does not live" for name in checks.missing(node.table)),
-            *(line.strip() for line in str(node.tree()).splitlines() if "running" not in line),
+            *(f"{one.name} is {one.state}" for one in _flat(node.tree()) if one.state != "running"),
         ]
 
     async def _recover(self, machine: Machine) -> None:
@@ -187,6 +188,14 @@ class _Run:
         else:
             self.outcome.findings += checks.check_recovered(found, self.disk, self.world)
         self.outcome.findings += again.findings
+
+
+def _flat(top: TreeNode) -> Iterator[TreeNode]:
+    """All processes of a tree but the bots, which were sent away."""
+    if top.name != "bots":
+        yield top
+        for one in top.children:
+            yield from _flat(one)
 
 
 def _leaves(error: Exception) -> list[Exception]:

@@ -16,7 +16,7 @@ from runtime.kernel.process import here
 from runtime.kernel.table import ProcessTable
 from runtime.testing import Fault, SeededWorld, Trace, chosen
 
-from .machine import Machine
+from .machine import STRUCK, Machine
 
 # A fault that finds nobody at work waits no longer than this, in virtual seconds.
 LULL = 5.0
@@ -73,7 +73,7 @@ class Nemesis:
                     if name.startswith(("wallet/", "table/")):
                         _kill(whereis(name))
             case "exit_signal":
-                return self._end_one(fault, ("wallet/", "table/"), "struck by the nemesis")
+                return self._end_one(fault, ("wallet/", "table/"), STRUCK)
             case "kill_supervisor":
                 return self._end_one(fault, ("wallets", "tables"), KILL)
             case "kill_bot":
