@@ -88,7 +88,7 @@ async def test_a_forged_token_is_refused_and_the_connection_ends() -> None:
         with pytest.raises(ConnectionClosed):
             while True:
                 frames.append(json.loads(await socket.recv()))
-        assert [frame["type"] for frame in frames] == ["bye"]
+        assert [frame["type"] for frame in frames] == ["refused", "bye"]
 
 
 async def test_an_act_out_of_turn_is_refused_and_nothing_else_happens() -> None:
