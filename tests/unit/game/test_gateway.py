@@ -56,6 +56,12 @@ async def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
             return frame
 
 
+async def listen(socket: ClientConnection, frames: list[dict[str, Any]]) -> None:
+    """Collect frames until the connection ends."""
+    while True:
+        frames.append(json.loads(await socket.recv()))
+
+
 async def test_a_player_gets_an_absolute_and_then_deltas_in_sequence() -> None:
     """What is pushed begins with an absolute, and every later frame has the next sequence number."""
     async with room() as (node, address), connect(address) as socket:
@@ -84,10 +90,9 @@ async def test_a_forged_token_is_refused_and_the_connection_ends() -> None:
     async with room(think=1.0) as (node, address), connect(address) as socket:
         forged = Signer(b"f" * 32).sign(Token("login", "zoe", node.world.wall() + 60.0))
         await say(socket, op="login", token=forged)
-        frames = []
+        frames: list[dict[str, Any]] = []
         with pytest.raises(ConnectionClosed):
-            while True:
-                frames.append(json.loads(await socket.recv()))
+            await listen(socket, frames)
         assert [frame["type"] for frame in frames] == ["refused", "bye"]
 
 
