@@ -293,13 +293,20 @@ class Table(EventSourced[TableState, TableEvent]):
             self._turn_timer = None
         me = self_pid()
         if state.hand is not None:
-            if self.config.turn_seconds > 0:
+            # Nobody waits for whoever has left.
+            gone = any(seat.leaving for seat in state.seats) and self._is_leaving(state)
+            if gone or self.config.turn_seconds > 0:
                 over = TurnOver(state.hand.hand, len(state.actions))
-                self._turn_timer = send_after(self.config.turn_seconds, me, over)
+                self._turn_timer = send_after(0.0 if gone else self.config.turn_seconds, me, over)
         elif self.config.pause_seconds >= 0 and sum(1 for seat in state.seats if seat.stack) >= 2:
             if self._pause_timer is not None:
                 cancel_timer(self._pause_timer)
             self._pause_timer = send_after(self.config.pause_seconds, me, NextHand(state.hands))
+
+    def _is_leaving(self, state: TableState) -> bool:
+        """Whether the player to act has given up the seat."""
+        actor = self._live(state).actor
+        return any(seat.leaving and seat.player == actor for seat in state.seats)
 
     def _tell_watchers(self, state: TableState) -> None:
         for watcher, (player, ref) in list(self._watchers.items()):

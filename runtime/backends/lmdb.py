@@ -203,8 +203,11 @@ class LmdbJournal:
         name = snapshot.key.encode()
         stored = txn.get(name, db=self._snapshots)
         if stored is not None:
-            if checked_snapshot(stored, snapshot.key, self._path).sequence > snapshot.sequence:
-                return
+            try:
+                if checked_snapshot(stored, snapshot.key, self._path).sequence > snapshot.sequence:
+                    return
+            except StoreDamaged:
+                pass  # the new one comes from a whole state; one bad snapshot must not fail others' commit
         txn.put(name, packed, db=self._snapshots)
 
     def set_meta(self, name: str, value: bytes) -> None:

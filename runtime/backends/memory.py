@@ -130,8 +130,12 @@ class MemoryJournal:
             disk.entries.setdefault(key, []).append(row)
         for key, sequence, row in kept:
             stored = disk.snapshots.get(key)
-            if stored is None or Snapshot.unpack(stored).sequence <= sequence:
-                disk.snapshots[key] = row
+            try:
+                if stored is not None and checked_snapshot(stored, key, disk.name).sequence > sequence:
+                    continue
+            except StoreDamaged:
+                pass  # the new one comes from a whole state; one bad snapshot must not fail others' commit
+            disk.snapshots[key] = row
         disk.heads.update({key: heads[key] for key, _ in packed})
         self._commits += 1
         self._strike("synced")

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, cast, final
 import trio
 
 from ..errors import BanyanError, Misuse
-from ..kernel.exits import KILL, KILLED, NORMAL, Crash, ProcessExit
+from ..kernel.exits import KILL, NORMAL, Crash, ProcessExit
 from ..kernel.ids import Pid
 from ..kernel.parking import park, wake
-from ..kernel.process import DEFAULT_LIMIT, Body, Process, unlink
+from ..kernel.process import DEFAULT_LIMIT, Body, Process, reason_of, unlink
 from ..kernel.requests import Waiting
 from ..kernel.table import ProcessTable, context_of, current_process, current_table
 
@@ -236,6 +236,8 @@ async def launch(
 
     Returns: the process, IGNORE, or a StartError with the reason. Never raises for what `init` did.
     """
+    if name is not None and (type(name) is not str or not name):
+        raise Misuse(f"a name is a non-empty string, got {name!r}")
     if name is not None and name in table.names:
         return StartError(AlreadyStarted(table.names[name].pid))
     ack = Ack(trio.lowlevel.current_task())
@@ -262,13 +264,11 @@ async def launch(
     context = context_of(process)
     try:
         begun = context.run(begin, process, ack, args)
-    except ProcessExit as ended:
-        process.end(ended.reason)
-    except Exception as error:  # what init raises is the exit reason of the new process
-        process.end(Crash(error))
-    except BaseException:  # the host's: it goes on, but leaves no process without a task behind
-        process.end(KILLED)
-        raise
+    except BaseException as error:  # what init raises is the exit reason of the new process
+        reason, passing = reason_of(error)
+        process.end(reason)
+        if passing is not None:
+            raise  # the host's: it goes on, but leaves no process without a task behind
     else:
         if process.exiting is not None:
             process.end(process.exiting)

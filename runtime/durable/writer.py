@@ -26,7 +26,7 @@ from ..kernel.exits import ProcessExit
 from ..kernel.messages import Call
 from ..kernel.parking import park
 from ..kernel.process import Body, Process
-from ..kernel.requests import Asker, Caller, SystemCaller
+from ..kernel.requests import Asker, Caller, SystemCaller, Waiting
 from ..kernel.signals import Exit
 from .journal import Journal, SequenceConflict, StoreFull
 from .record import Entry, Snapshot
@@ -61,7 +61,7 @@ class Load(Call[tuple[Snapshot | None, list[Entry]]]):
         self.key = key
 
 
-class _Group(list[Caller]):
+class _Group(list[Caller], Waiting):
     """The appends in hand; if the writer ends, they fail like those in its mailbox."""
 
     def fail(self, reason: object) -> None:
@@ -188,13 +188,15 @@ class JournalWriter(Behaviour):
             if request.snapshot is not None:
                 snapshots.append(request.snapshot)
             accepted.append(caller)
-        group.clear()
         try:
             self.journal.commit(entries, snapshots)
         except (StoreFull, SequenceConflict) as error:
+            group.clear()
             for caller in accepted:
                 caller.refuse(error)
             return
+        # Not before: if the commit ends this process, who waits for it is told by the group.
+        group.clear()
         self.groups += 1
         self.entries += len(entries)
         for caller in accepted:

@@ -21,7 +21,7 @@ import trio
 from ..behaviours.gen import Ack, Behaviour
 from ..behaviours.sys import serve_system
 from ..errors import Misuse
-from ..kernel.exits import ProcessExit
+from ..kernel.exits import ProcessExit, is_orderly
 from ..kernel.parking import park
 from ..kernel.process import Body, Process
 from ..kernel.requests import SystemCaller
@@ -127,8 +127,8 @@ class Acceptor(Behaviour):
                 nursery.start_soon(self._accept, listener, name="accept")
                 reason = await self._serve(process)
                 nursery.cancel_scope.cancel()
-        # Only where it ends in order: after a crash the successor looks the address up.
-        table.services.pop(SERVICE, None)
+        if is_orderly(reason):  # otherwise the successor looks the address up
+            table.services.pop(SERVICE, None)
         return reason
 
     async def _accept(self, listener: Listener) -> None:

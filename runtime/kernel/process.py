@@ -191,6 +191,7 @@ class Process:
             return
         self.exiting = reason
         self.pid._process = None
+        last = self.current
         table = self.table
         table.forget(self)
         self._fail_callers(reason)
@@ -214,7 +215,7 @@ class Process:
         if table.trace is not None:
             table.trace("exit", self, reason)
         if not is_orderly(reason):
-            table.crashed(self, reason)
+            table.crashed(self, reason, last)
         self.behaviour = self.task = self.scope = None
 
     def _fail_callers(self, reason: object) -> None:

@@ -149,8 +149,8 @@ class ProcessTable:
         for name in process.names or ():
             self.names.pop(name, None)
 
-    def crashed(self, process: Process, reason: object) -> None:
-        """Report the disorderly end of a process once, to the log and to every listener."""
+    def crashed(self, process: Process, reason: object, last: object = None) -> None:
+        """Report the disorderly end of a process once, with what it had in hand, to the log and every listener."""
         behaviour = process.behaviour
         context = getattr(behaviour, "crash_context", None)
         report = CrashReport(
@@ -159,7 +159,7 @@ class ProcessTable:
             label=process.label,
             names=tuple(process.names or ()),
             reason=reason,
-            last_message=redacted(behaviour, content_of(process.current)),
+            last_message=redacted(behaviour, content_of(last)),
             context=_safely(context) if context is not None else "",
         )
         error = reason.error if type(reason) is Crash else None

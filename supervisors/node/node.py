@@ -105,6 +105,7 @@ class Node:
         self._world = world
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._ended: object = None
+        self._leaving = False
         self.table: ProcessTable
         self.journal: Journal | None = None
         self.root: Pid
@@ -181,6 +182,7 @@ class Node:
             try:
                 yield
             finally:
+                self._leaving = True
                 if self.root._process is not None:
                     with trio.move_on_after(self.stop_timeout, shield=True):
                         await self._stop_root()
@@ -189,7 +191,8 @@ class Node:
 
     async def _watch_root(self, root: Process, body: trio.CancelScope) -> None:
         self._ended = await wait_for_end(root)
-        body.cancel()
+        if not self._leaving:  # a scope that is cancelled makes a new group of one that passes through it
+            body.cancel()
 
     async def _stop_root(self) -> None:
         try:

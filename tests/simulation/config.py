@@ -75,16 +75,19 @@ def draw(seed: int) -> Config:
         for number in range(1, rng.randint(1, 4) + 1)
     )
     quiet = rng.random() < 0.1
+    menu = {} if quiet else swarm(rng, MENU)
+    # Where the disk cannot be written, processes die and are restarted again and again without time passing.
+    intensity = rng.choice((3, 10, 30) if "disk_full" in menu or "disk_broken" in menu else (10, 1000))
     return Config(
         tables=tables,
         players=rng.randint(2, 6),
         bots=rng.random() < 0.6,
-        think=rng.choice((0.0, 0.1, 1.0)),
-        pauses=rng.choice((0.0, 0.05, 0.5)),
+        think=rng.choice((0.01, 0.1, 1.0)),
+        pauses=rng.choice((0.002, 0.05, 0.5)),
         snapshot_every=(rng.choice((1, 3, 10, 256)), rng.choice((1, 5, 64)), rng.choice((1, 2, 256))),
         kept_replies=rng.choice((2, 8, 64)),
-        intensity=rng.choice((3, 10, 1000, 1000)),
-        menu={} if quiet else swarm(rng, MENU),
+        intensity=intensity,
+        menu=menu,
         faults=rng.randint(3, 25),
         steps=rng.choice((30, 100, 300)),
         activation=0.0 if quiet else 0.4,

@@ -86,7 +86,8 @@ class Machine:
 
     def _down(self) -> None:
         node, self.node = self.node, None
-        self._up = trio.Event()
+        if self._up.is_set():
+            self._up = trio.Event()
         self._countdown = None
         self.disk.crash()
         self.disk.broken = False

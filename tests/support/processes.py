@@ -132,10 +132,10 @@ async def _down_of(ref: Ref) -> object:
     return down.reason
 
 
-async def mail() -> list[object]:
+async def mail() -> list[Any]:
     """Let everybody run until all wait, then take all messages out of the calling process's mailbox."""
     await trio.testing.wait_all_tasks_blocked()
-    taken: list[object] = []
+    taken: list[Any] = []
     while True:
         try:
             taken.append(await receive(timeout=0))

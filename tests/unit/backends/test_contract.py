@@ -261,6 +261,19 @@ def test_a_damaged_snapshot_is_found(store: Store) -> None:
     journal.close()
 
 
+def test_a_damaged_snapshot_does_not_fail_the_others(store: Store) -> None:
+    """A group goes through though a snapshot that it replaces is damaged; the new one is served."""
+    journal = store.open()
+    journal.commit([*entries("ann", 1, 3), entry("bob", 1)], [snapshot("ann", 2)])
+    journal.close()
+    store.damage(snapshot("ann", 2))
+    journal = store.open()
+    journal.commit([entry("bob", 2)], [snapshot("ann", 3)])
+    assert journal.load("ann") == (snapshot("ann", 3), [])
+    assert journal.head("bob") == 2
+    journal.close()
+
+
 def test_one_owner_at_a_time(store: Store) -> None:
     """A store that is open cannot be opened, to write or to read; closed, it can."""
     journal = store.open()

@@ -241,7 +241,8 @@ async def test_a_signal_counts_as_it_finds_the_receiver(node):
 @as_process
 async def test_signals_and_messages_of_one_sender_keep_their_order(node):
     """Exits that are trapped stand among the messages of their sender in the order of sending (P34)."""
-    to, got = self_pid(), []
+    to = self_pid()
+    got: list[object] = []
 
     async def traps():
         while len(got) < 4:

@@ -13,6 +13,7 @@ from runtime import (
     Exit,
     Misuse,
     NoProcess,
+    Pid,
     exit,
     exit_with,
     is_alive,
@@ -241,7 +242,7 @@ async def test_two_deaths_at_once_in_a_cycle_give_each_process_one_reason(node):
 
 
 async def _links_to_what_it_is_told():
-    link(await receive())
+    link(await receive(Pid))
     await trio.sleep_forever()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -57,5 +58,5 @@ def test_a_name_belongs_to_one_class():
 
 def test_a_class_may_be_made_again():
     """A module that is imported again registers the same names again."""
-    made = [message("unit.kernel.again")(dataclasses.make_dataclass("Again", [])) for _ in range(2)]
+    made: list[Any] = [message("unit.kernel.again")(dataclasses.make_dataclass("Again", [])) for _ in range(2)]
     assert made[0] is not made[1]

@@ -30,6 +30,7 @@ from runtime import (
     trap_exit,
     whereis,
 )
+from supervisors import Node
 from tests.support.processes import as_process, end_of, ended, exit_and_wait, idle, inside, mail
 
 name: ContextVar[str] = ContextVar("name", default="none")
@@ -292,8 +293,6 @@ def test_without_a_node_nothing_can_be_spawned():
 
 async def test_a_node_that_has_ended_starts_nothing():
     """After its block a node starts no process."""
-    from supervisors import Node
-
     async with Node("gone"):
         pass
     with pytest.raises(Misuse, match="is not running"):
