@@ -3,7 +3,8 @@
 Delivery is at most once on one node: a message to a living process arrives, a message to a dead one is
 dropped in silence (P32). Messages and signals from one sender to one receiver keep their order (P34);
 between different senders there is none. Messages are shared, not copied: send frozen values.
-Source: Erlang Reference Manual, "Processes"; rules P, R and T.
+Names are in `names`, timers in `timer`, `receive` is in `selective`.
+Source: Erlang Reference Manual, "Processes"; rules P.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from types import UnionType
-from typing import Literal, TypeVar, final, overload
+from typing import Literal, TypeVar, overload
 
 import trio
+from trio.lowlevel import current_task
 
-from ..errors import Busy, CallingSelf, CallTimeout, Misuse, NoProcess
+from ..errors import Busy, CallingSelf, MailboxFull, Misuse, NoProcess
 from . import process as mechanism
-from .exits import KILL, KILLED, NOPROC, NORMAL, ProcessExit
-from .ids import Pid, Ref
+from .exits import KILL, KILLED, NOPROC, NORMAL, ProcessExit, checked_reason
+from .ids import Pid, Ref, Via
 from .messages import Call
 from .parking import park
 from .process import DEFAULT_LIMIT, Process, here
 from .requests import Asker, Caller, Sender, brief, mailbox_full
-from .signals import Answer, Timeout, Uncounted
+from .signals import Answer
 from .table import Destination, current_process, current_table
-from .timers import Deadline, Timer, check_delay
 from .world import World
 
 R = TypeVar("R")
@@ -139,7 +138,13 @@ def send_nowait(destination: Destination, message: object) -> None:
 
     A dead pid swallows the message (P32). Raises MailboxFull, and NoProcess for a name nobody has (P33).
     """
-    process = _target(destination)
+    if type(destination) is Pid:
+        process = destination._process
+    elif type(destination) is Via:
+        destination.registry.send(destination.name, message)
+        return
+    else:
+        process = _named(destination)
     if process is not None and not process.offer(message):
         raise mailbox_full(process, "full")
 
@@ -153,8 +158,27 @@ async def send(destination: Destination, message: object, *, timeout: float = 5.
         MailboxFull: there was no room in time; the message was not sent.
         NoProcess: nobody has that name (P33).
     """
-    process = _target(destination)
+    if type(destination) is Pid:
+        process = destination._process
+    elif type(destination) is Via:
+        await send_via(destination, message, timeout)
+        return
+    else:
+        process = _named(destination)
     if process is not None and not process.offer(message):
+        if type(destination) is Ref:
+            mechanism.use_up(destination)
+        await wait_for_room(process, message, timeout)
+
+
+async def send_via(via: Via, message: object, timeout: float) -> None:
+    """Send by the registry's own `send` (R6); while the receiver's mailbox is full, wait for room."""
+    try:
+        via.registry.send(via.name, message)
+        return
+    except MailboxFull as full:
+        process = full.pid._process if type(full.pid) is Pid else None
+    if process is not None:
         await wait_for_room(process, message, timeout)
 
 
@@ -170,9 +194,7 @@ async def wait_for_room(process: Process, message: object, timeout: float) -> No
     await park()
 
 
-def _target(destination: Destination) -> Process | None:
-    if type(destination) is Pid:
-        return destination._process
+def _named(destination: Destination) -> Process | None:
     process = current_table().find(destination)
     if process is None and type(destination) is str:
         raise NoProcess(f"nobody has the name {destination!r}: was its process started, is it restarting?", destination)
@@ -202,7 +224,7 @@ async def call(destination: Destination, request: object, *, timeout: float = 5.
     process = destination._process if type(destination) is Pid else current_table().find(destination)
     if process is None:
         raise NoProcess(f"{destination!r} is not alive: nobody can answer {brief(request)}", destination, request)
-    task = trio.lowlevel.current_task()
+    task = current_task()
     if process.task is task:
         raise CallingSelf(
             f"{destination!r} called itself, which could only time out: call the method directly",
@@ -256,81 +278,6 @@ def reply(caller: Caller, value: object) -> None:
     caller.answer(value)
 
 
-# -- receiving ----------------------------------------------------------------------------------------
-
-
-def _any(_message: object) -> bool:
-    return True
-
-
-@overload
-async def receive(matcher: type[M], *, timeout: float = math.inf) -> M: ...
-@overload
-async def receive(matcher: Matcher | None = None, *, timeout: float = math.inf) -> object: ...
-async def receive(matcher: type | Matcher | None = None, *, timeout: float = math.inf) -> object:
-    """Take the first message, in mailbox order, that matches; the others stay where they are (P38).
-
-    Args:
-        matcher: a type, a predicate, or None for any message. A request made by `call` arrives as a
-            `Caller`, whose `request` says what is asked; answer it with `reply`.
-        timeout: seconds, counted from entry (P39); 0 looks once and does not wait.
-
-    Raises:
-        ReceiveTimeout: nothing matched in time.
-    """
-    process = current_process()
-    if matcher is None:
-        accepts: Matcher = _any
-    elif isinstance(matcher, (type, UnionType)):
-        kind = matcher
-
-        def accepts(message: object) -> bool:
-            return isinstance(message, kind)
-    elif callable(matcher):
-        accepts = matcher
-    else:
-        raise Misuse(f"receive wants a type or a predicate as its matcher, got {matcher!r}")
-    task = trio.lowlevel.current_task()
-    if task is not process.task:
-        raise Misuse("receive works in the process's own task only, not in a task that it started")
-    deadline = Deadline(process)
-    if 0 < timeout < math.inf:
-        process.table.timers.watch(deadline, timeout)
-    seen = 0
-    try:
-        while True:
-            mailbox = process.mailbox
-            if mailbox:
-                for index in range(seen, len(mailbox)):
-                    raw = mailbox[index]
-                    message = raw.message if type(raw) is Uncounted else raw
-                    if accepts(message):
-                        del mailbox[index]
-                        if process.uncounted or process.senders:
-                            process.took(raw)
-                        if isinstance(message, Caller) and message.callee is process:
-                            # Ours to answer from now on: if we end before, the caller learns of it.
-                            if process.deferred is None:
-                                process.deferred = {}
-                            process.deferred[message] = None
-                        return message
-                # Only new messages can match now: nobody else takes from this mailbox while we wait.
-                seen = len(mailbox)
-            if timeout <= 0 or deadline.passed:
-                raise ReceiveTimeout(f"no message matched within {timeout:g} s", timeout)
-            task.custom_sleep_data = process
-            await park()
-    finally:
-        deadline.process = None
-
-
-class ReceiveTimeout(CallTimeout):
-    """Nothing matched within the `timeout` of a `receive`."""
-
-    def __init__(self, text: str, timeout: float) -> None:
-        super().__init__(text, None, None, timeout)
-
-
 # -- links, monitors, exits ---------------------------------------------------------------------------
 
 
@@ -353,7 +300,7 @@ def unlink(pid: Pid) -> None:
     mechanism.unlink(current_process(), pid)
 
 
-def monitor(destination: Pid | str, *, alias: AliasMode | None = None) -> Ref:
+def monitor(destination: Pid | str | Via, *, alias: AliasMode | None = None) -> Ref:
     """Be told once, by a `Down` message, when a process ends; each monitor has its own reference (P21).
 
     A dead pid or a free name gives a Down with NOPROC after the caller's next checkpoint (P23). A name
@@ -367,6 +314,8 @@ def monitor(destination: Pid | str, *, alias: AliasMode | None = None) -> Ref:
     process = current_process()
     if alias is not None and alias not in ("explicit_unalias", "demonitor", "reply_demonitor"):
         raise Misuse(f"alias is explicit_unalias, demonitor or reply_demonitor, got {alias!r}")
+    if type(destination) not in (Pid, str, Via):  # nor an alias, which would be used up
+        raise Misuse(f"a destination is a Pid, a registered name or a Via, got {destination!r}: monitor takes no alias")
     ref = process.table.new_ref()
     target = process.table.find(destination)
     if alias is not None and target is not process:
@@ -407,6 +356,7 @@ def exit(pid: Pid, reason: object) -> None:
     """
     if type(pid) is not Pid:
         raise Misuse(f"exit wants a Pid and a reason, got {pid!r}: look a name up with whereis first")
+    checked_reason(reason)
     target = pid._process
     if target is None:
         return
@@ -423,110 +373,3 @@ def is_alive(pid: Pid) -> bool:
     """Whether a process lives; False from the moment its exit has begun (P41)."""
     process = pid._process
     return process is not None and process.alive
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ProcessInfo:
-    """What is known of a living process from outside.
-
-    Attributes:
-        names: its registered names.
-        label: what kind of process it is.
-        state: running, suspended or stopping.
-        queue: messages that wait in its mailbox.
-        handling: the type of the request in hand, or None; it was accepted and is not answered yet.
-        links, monitors, watchers: how many.
-    """
-
-    pid: Pid
-    names: tuple[str, ...]
-    label: str
-    state: str
-    queue: int
-    handling: str | None
-    links: int
-    monitors: int
-    watchers: int
-
-
-def process_info(destination: Destination) -> ProcessInfo | None:
-    """What is known of a process, read at once and without asking it; None if it is dead."""
-    process = destination._process if type(destination) is Pid else current_table().find(destination)
-    if process is None:
-        return None
-    request = getattr(process.current, "request", None)
-    return ProcessInfo(
-        pid=process.pid,
-        names=tuple(process.names or ()),
-        label=process.label,
-        state="stopping" if process.exiting is not None else "suspended" if process.suspended else "running",
-        queue=len(process.mailbox or ()),
-        handling=type(request).__qualname__ if request is not None else None,
-        links=len(process.links or ()),
-        monitors=len(process.monitors or ()),
-        watchers=len(process.watchers or ()),
-    )
-
-
-# -- names --------------------------------------------------------------------------------------------
-
-
-def register(name: str, pid: Pid | None = None) -> None:
-    """Give a process (the caller by default) a local name; it is freed on its death, before any Down (P40)."""
-    process = current_process() if pid is None else pid._process
-    if process is None:
-        raise Misuse(f"cannot give {pid!r} the name {name!r}: it is dead")
-    process.table.register(name, process)
-
-
-def unregister(name: str) -> None:
-    """Free a name. Raises Misuse if nobody has it (R2)."""
-    current_table().unregister(name)
-
-
-def whereis(name: str) -> Pid | None:
-    """The pid under a name, or None."""
-    process = current_table().names.get(name)
-    return process.pid if process is not None else None
-
-
-def registered_names() -> list[str]:
-    """All names of this node, sorted."""
-    return sorted(current_table().names)
-
-
-# -- timers -------------------------------------------------------------------------------------------
-
-
-def send_after(seconds: float, destination: Destination, message: object) -> Timer:
-    """Send `message` after `seconds` (0 or more), never early; a name is looked up when it is due (T1-T5).
-
-    The timer outlives the process that made it (T7), and dies with a destination that is a pid (T3).
-    """
-    table = current_table()
-    if type(destination) is not Pid and type(destination) is not str:
-        raise Misuse(f"a timer's destination is a Pid or a registered name, got {destination!r}")
-    timer = Timer(table, table.timers.clock() + check_delay(seconds), destination, message)
-    table.timers.add(timer)
-    return timer
-
-
-def start_timer(seconds: float, destination: Destination, message: object) -> tuple[Timer, Ref]:
-    """Like `send_after`, but what arrives is `Timeout(ref, message)`."""
-    ref = current_table().new_ref()
-    return send_after(seconds, destination, Timeout(ref, message)), ref
-
-
-def cancel_timer(timer: Timer) -> float | None:
-    """Stop a timer; the seconds it had left, or None if it had fired, was stopped, or lost its process (T2)."""
-    left = read_timer(timer)
-    timer.waiting = False
-    return left
-
-
-def read_timer(timer: Timer) -> float | None:
-    """The seconds a timer has left, or None if it is no more."""
-    if not timer.waiting or (type(timer.destination) is Pid and timer.destination._process is None):
-        return None
-    return max(0.0, timer.due - timer.table.timers.clock())

@@ -1,6 +1,6 @@
 """Exit reasons: plain values that say why a process ended, and the one exception that ends a process.
 
-Any value can be a reason. Those that OTP gives a meaning have a name here: `NORMAL`, `SHUTDOWN`,
+Any value but None can be a reason. Those that OTP gives a meaning have a name here: `NORMAL`, `SHUTDOWN`,
 `Shutdown(detail)`, `KILL`, `KILLED`, `NOPROC`, `NOCONNECTION`. An uncaught exception becomes
 `Crash(error)`. Source: rules P1-P14; OTP Reference Manual, "Processes, Receiving Exit Signals".
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 import traceback
 from typing import NoReturn, final
+
+from ..errors import Misuse
 
 
 @final
@@ -101,5 +103,12 @@ class ProcessExit(BaseException):
 
 
 def exit_with(reason: object) -> NoReturn:
-    """End the calling process with `reason`, exactly that value (rule P2). Does not return."""
-    raise ProcessExit(reason)
+    """End the calling process with `reason`, exactly that value (rule P2). Does not return; None is Misuse."""
+    raise ProcessExit(checked_reason(reason))
+
+
+def checked_reason(reason: object) -> object:
+    """An exit reason as it is; raises Misuse for None, which says that a process has none."""
+    if reason is None:
+        raise Misuse("an exit reason is any value but None: NORMAL is an end in order")
+    return reason

@@ -1,13 +1,18 @@
-"""Identities: pids name one incarnation of one process, references name one request, monitor or timer.
+"""Identities: pids name one incarnation of one process, references one request or monitor, a Via a name somewhere.
 
 A pid is a value: equal pids mean the same incarnation, and a number is never used again while its node
 lives (rule P47). The `creation` counts the node's own incarnations, so a pid of a node that was
-restarted never names a process of its successor. Source: erts `external_pid` and `make_ref`.
+restarted never names a process of its successor. Source: erts `external_pid` and `make_ref`; OTP's
+`{via, Module, Name}`, rule R6.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, final
+
+from ..errors import Misuse
 
 if TYPE_CHECKING:
     from .process import Process
@@ -62,3 +67,51 @@ class Ref:
 
     def __repr__(self) -> str:
         return f"#ref<{self.number}>"
+
+
+class NameRegistry(Protocol):
+    """Who keeps names: OTP's four functions (R6). A module or any object may be one; none of them may wait."""
+
+    def register_name(self, name: Hashable, pid: Pid, /) -> bool:
+        """Give a process a name; False if it is taken. Runs before the `init` of a process that starts."""
+
+    def unregister_name(self, name: Hashable, /) -> object:
+        """Free a name; nothing happens if nobody has it."""
+
+    def whereis_name(self, name: Hashable, /) -> Pid | None:
+        """Who has the name now, or None."""
+
+    def send(self, name: Hashable, message: object, /) -> object:
+        """Pass a message on without waiting. Raises NoProcess if nobody has the name, and MailboxFull."""
+
+
+_FUNCTIONS = ("register_name", "unregister_name", "whereis_name", "send")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Via:
+    """A name in a registry of one's choice: a destination, and a `name=` to start under (R6).
+
+    OTP's `{via, Module, Name}`. Whoever has the name when the Via is used is meant.
+
+    Args:
+        registry: an object with OTP's four functions; see `NameRegistry`.
+        name: any hashable value that this registry takes for a name.
+
+    Raises:
+        Misuse: `registry` lacks one of the four, or `name` cannot be hashed.
+    """
+
+    registry: NameRegistry
+    name: Hashable
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _FUNCTIONS if not callable(getattr(self.registry, name, None))]
+        if missing:
+            raise Misuse(f"a Via wants a registry with {', '.join(_FUNCTIONS)}, got {self.registry!r}: no {missing[0]}")
+        if not isinstance(self.name, Hashable):
+            raise Misuse(f"a Via wants a name that can be hashed, got {self.name!r}")
+
+
+Name = str | Via

@@ -16,14 +16,16 @@ Source: Erlang Reference Manual, "Processes"; rules P1-P55.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
 import trio
 
+from ..errors import Misuse
 from .exits import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, ProcessExit, is_orderly
-from .ids import Pid, Ref
+from .fairness import BATCH
+from .ids import Pid, Ref, Via
 from .parking import NOTHING, wake
 from .requests import Waiting
 from .signals import Down, Exit, Uncounted
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 10_000
 
-Body = Callable[["Process", Any], Awaitable[object]]
+Body = Callable[["Process", Any], Coroutine[Any, Any, object]]
 
 # Whose code is running: a process, or for host code beside a node that node's table.
 here: ContextVar[Process | ProcessTable] = ContextVar("banyan_here")
@@ -46,10 +48,13 @@ class Process:
 
     __slots__ = (
         "behaviour",
+        "budget",
         "current",
+        "debug",
         "deferred",
         "exiting",
         "label",
+        "left",
         "limit",
         "links",
         "mailbox",
@@ -60,6 +65,7 @@ class Process:
         "scope",
         "scoped",
         "senders",
+        "since",
         "suspended",
         "table",
         "task",
@@ -92,10 +98,14 @@ class Process:
         self.mailbox: deque[object] | None = None
         # Invariant: how many messages in the mailbox its bound does not count.
         self.uncounted = 0
+        # Fair scheduling, see `fairness`: what a turn may take, what `receive` may still take in this one, and
+        # since when the turn runs, if its time is taken.
+        self.budget = self.left = BATCH
+        self.since = 0.0
         # Invariant: the reason with which this process is about to end, None while it is alive.
         self.exiting: object = None
         self.links: dict[Pid, None] | None = None
-        self.watchers: dict[Ref, tuple[Process, Pid | str]] | None = None
+        self.watchers: dict[Ref, tuple[Process, Pid | str | Via]] | None = None
         self.monitors: dict[Ref, Process | None] | None = None
         self.names: list[str] | None = None
         # Callers whose requests were taken but not answered yet: the one in hand, and those kept back.
@@ -105,6 +115,8 @@ class Process:
         self.senders: deque[Sender] | None = None
         self.behaviour: object = None
         self.suspended = False
+        # What watches this process: see behaviours.debug. None costs nothing.
+        self.debug: Any = None
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.label}>"
@@ -162,9 +174,14 @@ class Process:
         if reason is KILL and not linked:
             self.interrupt(KILLED)
         elif self.trap_exit:
-            self.post(Exit(source, reason))
+            self.post(Exit(source, reason), first=source == self.parent and self._hurries())
         elif reason is not NORMAL:
             self.interrupt(reason)
+
+    def _hurries(self) -> bool:
+        # Who is told to end by its parent does not serve a long queue first; a short one it does, as in OTP.
+        queue = self.mailbox
+        return queue is not None and len(queue) > BATCH and getattr(self.behaviour, "_behaviour_hurries", False)
 
     def interrupt(self, reason: object) -> None:
         """End this process with `reason` at its next checkpoint; the first reason counts (P48)."""
@@ -189,6 +206,8 @@ class Process:
         """Die: give up names, fail callers, then tell links and watchers. Idempotent."""
         if self.pid._process is not self:
             return
+        if reason is None:  # a Stop(None): a reason that is none would harm no link and could not be told
+            reason = Crash(Misuse("an exit reason is any value but None"))
         self.exiting = reason
         self.pid._process = None
         last = self.current
@@ -249,31 +268,37 @@ class _Interrupt:
         raise ProcessExit(self.reason)
 
 
-async def run(process: Process, body: Body, argument: object) -> None:
-    """The outermost frame of every process: no exception of `body` goes further than this.
+async def run(process: Process, life: Coroutine[Any, Any, object]) -> None:
+    """The outermost frame of every process: no exception of its `life` goes further than this.
 
     What belongs to the host passes: KeyboardInterrupt, SystemExit, TrioInternalError and a Cancelled
-    that came from outside (the process then ends with SHUTDOWN, and Trio goes on unwinding).
+    that came from outside (the process then ends with SHUTDOWN, and Trio goes on unwinding). The frame
+    lies under every idle process, twice, because Trio looks at it: each name in it is 16 bytes.
     """
     process.task = trio.lowlevel.current_task()
     reason: object = NORMAL
     try:
         if process.exiting is not None:
-            pass  # killed before its first step
+            life.close()  # killed before its first step
         elif process.scoped:
-            with trio.CancelScope() as scope:
-                process.scope = scope
-                reason = await body(process, argument)
+            with trio.CancelScope() as process.scope:
+                reason = await life
         else:
-            reason = await body(process, argument)
+            reason = await life
     except BaseException as error:  # the process's outermost frame: a raise becomes an exit reason here
-        reason, passing = reason_of(error)
-        if passing is not None:
-            process.end(process.exiting if process.exiting is not None else reason)
-            if passing is error:
-                raise
-            raise passing from None
+        reason = _fallen(process, error)
     process.end(process.exiting if process.exiting is not None else reason)
+
+
+def _fallen(process: Process, error: BaseException) -> object:
+    """The exit reason that an uncaught exception means; what of it belongs to the host is raised again."""
+    reason, passing = reason_of(error)
+    if passing is not None:
+        process.end(process.exiting if process.exiting is not None else reason)
+        if passing is error:
+            raise  # noqa: PLE0704  # called while it is being handled
+        raise passing from None
+    return reason
 
 
 def reason_of(error: BaseException) -> tuple[object, BaseException | None]:
@@ -355,7 +380,7 @@ def unlink(process: Process, pid: Pid) -> None:
         other.links.pop(process.pid, None)
 
 
-def monitor(process: Process, ref: Ref, monitored: Pid | str, target: Process | None) -> None:
+def monitor(process: Process, ref: Ref, monitored: Pid | str | Via, target: Process | None) -> None:
     """Watch `target` (rules P21-P26); a dead one sends its Down (NOPROC) after the caller's next checkpoint."""
     if process.monitors is None:
         process.monitors = {}
@@ -371,7 +396,7 @@ def monitor(process: Process, ref: Ref, monitored: Pid | str, target: Process | 
     target.watchers[ref] = (process, monitored)
 
 
-def _down_noproc(process: Process, ref: Ref, monitored: Pid | str) -> None:
+def _down_noproc(process: Process, ref: Ref, monitored: Pid | str | Via) -> None:
     if process.monitors is not None and ref in process.monitors:
         del process.monitors[ref]
         end_alias(ref)
@@ -385,21 +410,32 @@ def end_alias(ref: Ref) -> None:
 
 
 def by_alias(ref: Ref) -> Process | None:
-    """Who gets a message that is sent to an alias now; one that lasts for one message is used up by it."""
+    """Who gets a message that is sent to an alias now; one that lasts for one message is used up by it.
+
+    Not if the mailbox is full: whoever waits for room must `use_up` the alias then, who does not has sent nothing.
+    """
     owner = ref._owner
     if owner is None or owner.pid._process is not owner:
         return None
+    mailbox = owner.mailbox
+    if mailbox is None or len(mailbox) - owner.uncounted < owner.limit:
+        use_up(ref)
+    return owner
+
+
+def use_up(ref: Ref) -> None:
+    """A message goes by this alias: one that lasts for one message ends, with its monitor if it has one (P53)."""
     if ref._mode == "reply":
         ref._owner = None
-    elif ref._mode == "reply_demonitor":
-        demonitor(owner, ref)
-    return owner
+    elif ref._mode == "reply_demonitor" and ref._owner is not None:
+        demonitor(ref._owner, ref)
 
 
 def demonitor(process: Process, ref: Ref, *, flush: bool = False) -> bool:
     """Stop a monitor; with `flush` also drop its queued Down. Returns whether it was still active (P27)."""
     active = process.monitors is not None and ref in process.monitors
-    end_alias(ref)
+    if ref._owner is process:
+        end_alias(ref)
     if active:
         assert process.monitors is not None
         target = process.monitors.pop(ref)
@@ -432,4 +468,5 @@ __all__ = [
     "reason_of",
     "run",
     "unlink",
+    "use_up",
 ]

@@ -9,7 +9,7 @@ mailbox (rule N7, "do better"). Source: OTP `gen:call`; the T1 path of the perfo
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
 
@@ -20,6 +20,19 @@ from .signals import Answer
 
 if TYPE_CHECKING:
     from .process import Process
+
+
+@final
+class Raised:
+    """The outcome of a wait that ends with an error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def unwrap(self) -> NoReturn:
+        raise self.error
 
 
 class Waiting:
@@ -39,24 +52,24 @@ class Caller(Waiting):
     does nothing.
     """
 
-    __slots__ = ("callee", "destination", "due", "error", "request", "task", "timeout", "value")
+    # `value`, `timeout` and `due` are set when there is something to say: a call makes one of these.
+    __slots__ = ("callee", "destination", "due", "request", "task", "timeout", "value")
+
+    due: float
+    timeout: float
+    value: object
 
     def __init__(self, request: object, task: trio.lowlevel.Task | None, callee: Process, destination: object) -> None:
         self.request = request
         self.task = task
         self.callee = callee
         self.destination = destination
-        self.error: Exception | None = None
-        self.value: object = None
-        self.timeout = self.due = 0.0
 
     def __repr__(self) -> str:
         return f"<Caller of {self.destination}>"
 
     def unwrap(self) -> object:
-        """The outcome of the wait: the reply, or the error that came instead."""
-        if self.error is not None:
-            raise self.error
+        """The outcome of the wait: the reply. An error comes as an outcome of its own."""
         return self.value
 
     @property
@@ -76,27 +89,26 @@ class Caller(Waiting):
         """Tell the caller that the callee ended with `reason` before it replied."""
         task = self.task
         if task is not None and task.custom_sleep_data is self:
-            self.error = CalleeExited(
+            error = CalleeExited(
                 f"{self.destination} ended ({shown(reason)}) before it replied to {brief(self.request)}; "
                 "it may be restarted by its supervisor: try again if the request may be repeated",
                 self.destination,
                 self.request,
                 reason,
             )
-            wake(task, self)
+            wake(task, Raised(error))
 
     def refuse(self, error: Exception) -> None:
         """Raise `error` at the caller, if it still waits: the request was refused, the callee lives."""
         task = self.task
         if task is not None and task.custom_sleep_data is self:
-            self.error = error
-            wake(task, self)
+            wake(task, Raised(error))
 
     def expire(self) -> None:
         """The timer's say: the deadline has passed."""
         task = self.task
         if task is not None and task.custom_sleep_data is self:
-            self.error = CallTimeout(
+            error = CallTimeout(
                 f"{self.destination} did not reply to {brief(self.request)} within {self.timeout:g} s; "
                 "it may still do the work, and its late reply will be dropped: look at what it is doing, "
                 "or give the call a longer timeout",
@@ -104,7 +116,7 @@ class Caller(Waiting):
                 self.request,
                 self.timeout,
             )
-            wake(task, self)
+            wake(task, Raised(error))
 
 
 @final

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from .ids import Pid, Ref
+from .ids import Pid, Ref, Via
 
 
 @final
@@ -27,7 +27,7 @@ class Down:
     """A monitored process has ended, or never was (`NOPROC`). `monitored` is the pid or name given."""
 
     ref: Ref
-    monitored: Pid | str
+    monitored: Pid | str | Via
     reason: object
 
 

@@ -11,18 +11,22 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 
 from ..errors import Misuse, NotAProcess
+from .checked import CheckedMailbox
 from .exits import SHUTDOWN, Crash, shown
-from .ids import Pid, Ref
+from .ids import Pid, Ref, Via
 from .process import DEFAULT_LIMIT, Body, Process, by_alias, here, join, run
 from .timers import Timers
 from .world import World
 
-Destination = Pid | str | Ref
+if TYPE_CHECKING:
+    from .stalls import Stall
+
+Destination = Pid | str | Ref | Via
 
 logger = logging.getLogger("banyan")
 
@@ -47,26 +51,43 @@ class CrashReport:
         return f"{self.pid}{name} ({self.label}{where}) ended: {shown(self.reason)}{last}"
 
 
+class Books(Protocol):
+    """Who keeps something for processes of this node: names, memberships, subscriptions."""
+
+    def release(self, process: Process) -> None:
+        """Give up all that is kept for a process: it has ended, with `process.exiting`."""
+
+
 @final
 class ProcessTable:
     """All processes of one node; `node` is its name and `creation` its incarnation."""
 
-    def __init__(self, node: str, world: World, *, creation: int = 1) -> None:
+    def __init__(self, node: str, world: World, *, creation: int = 1, check_messages: bool = False) -> None:
         self.node = node
         self.creation = creation
         self.world = world
+        # Whether mailboxes look for messages that were changed after they were sent: see `checked`.
+        self.check_messages = check_messages
         self.timers = Timers(world.now)
         self.nursery: trio.Nursery | None = None
         self.processes: dict[int, Process] = {}
         self.names: dict[str, Process] = {}
+        # Who keeps something for a process, by its number; told at its death. An idle process has no entry.
+        self.kept: dict[int, dict[Books, None]] = {}
         # Called with each crash report; the node adds its log here, `observe` its list of crashes.
         self.crash_listeners: list[Callable[[CrashReport], None]] = []
+        # Called likewise, with the process while its behaviour is still there: for who wants to look closer.
+        self.examiners: list[Callable[[CrashReport, Process], None]] = []
+        # Called with each stall when it is over: see `stalls`.
+        self.stall_listeners: list[Callable[[Stall], None]] = []
         # A probe for the simulation: (what, process, detail). None costs one test.
         self.trace = world.trace
         # Services of the node that behaviours find here, by name: "journal" is its durable writer.
         self.services: dict[str, object] = {}
         # How many starts were made without a checkpoint in between: see behaviours.gen.
         self.starts = 0
+        # How many processes gave way with mail left, and have not had their next turn: see `fairness`.
+        self.hot = 0
         self._last_number = 0
         self._last_ref = 0
 
@@ -106,6 +127,8 @@ class ProcessTable:
             scoped=scoped,
         )
         pid._process = process
+        if self.check_messages:
+            process.mailbox = CheckedMailbox(process)
         self.processes[pid.number] = process
         if linked and parent is not None:
             join(parent, process)
@@ -129,11 +152,13 @@ class ProcessTable:
             nursery: where its task lives; the node's own by default.
         """
         room = nursery if nursery is not None else self.nursery
+        life = body(process, argument)
         try:
             if room is None:
                 raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
-            context.run(partial(room.start_soon, run, process, body, argument, name=process.label))
+            context.run(partial(room.start_soon, run, process, life, name=process.label))
         except BaseException:
+            life.close()
             process.end(SHUTDOWN)
             raise
 
@@ -144,10 +169,29 @@ class ProcessTable:
         return process
 
     def forget(self, process: Process) -> None:
-        """Remove a process that has ended from the table and free its names: O(its names)."""
-        self.processes.pop(process.pid.number, None)
+        """Remove a process that has ended from the table and free its names: O(its names).
+
+        Nobody has been told of its death yet, so no name is ever seen to belong to the dead (P40, R3).
+        """
+        number = process.pid.number
+        self.processes.pop(number, None)
         for name in process.names or ():
             self.names.pop(name, None)
+        if self.kept:
+            for books in self.kept.pop(number, ()):
+                books.release(process)
+
+    def keep(self, process: Process, books: Books) -> None:
+        """From now on `books` keep something for a living process: they are told when it ends."""
+        self.kept.setdefault(process.pid.number, {})[books] = None
+
+    def keep_no_more(self, process: Process, books: Books) -> None:
+        """`books` have nothing left of a process."""
+        kept = self.kept.get(process.pid.number)
+        if kept is not None:
+            kept.pop(books, None)
+            if not kept:
+                del self.kept[process.pid.number]
 
     def crashed(self, process: Process, reason: object, last: object = None) -> None:
         """Report the disorderly end of a process once, with what it had in hand, to the log and every listener."""
@@ -166,18 +210,33 @@ class ProcessTable:
         logger.warning("%s", report, exc_info=error)
         for listener in self.crash_listeners:
             listener(report)
+        for examiner in self.examiners:
+            examiner(report, process)
 
     # -- names and destinations ----------------------------------------------------------------------
 
     def find(self, destination: object) -> Process | None:
-        """The living process behind a pid or a registered name, or None. Raises Misuse for anything else."""
+        """The living process behind a pid, a name, an alias or a Via, or None. Raises Misuse for anything else."""
         if type(destination) is Pid:
             return destination._process
         if type(destination) is str:
             return self.names.get(destination)
         if type(destination) is Ref:
             return by_alias(destination)
-        raise Misuse(f"a destination is a Pid, a registered name or an alias, got {destination!r}")
+        if type(destination) is Via:
+            return behind(destination)
+        raise Misuse(f"a destination is a Pid, a registered name, an alias or a Via, got {destination!r}")
+
+    def own(self, pid: object) -> Process | None:
+        """The living process behind a pid of this node, or None; raises Misuse for any other."""
+        if type(pid) is not Pid:
+            raise Misuse(f"wanted a Pid, got {pid!r}: look a name up with whereis first")
+        process = pid._process
+        if (pid.node, pid.creation) != (self.node, self.creation) or (
+            process is not None and process.table is not self
+        ):
+            raise Misuse(f"{pid!r} lives on node {pid.node!r}: {self.node!r} keeps names and groups of its own only")
+        return process
 
     def register(self, name: str, process: Process) -> None:
         """Give a living process its local name (rule R1); raises Misuse if either is taken or it is dead."""
@@ -203,6 +262,14 @@ class ProcessTable:
     def new_ref(self) -> Ref:
         self._last_ref += 1
         return Ref(self._last_ref)
+
+
+def behind(via: Via) -> Process | None:
+    """The living process that has a name in a registry, or None."""
+    pid = via.registry.whereis_name(via.name)
+    if pid is not None and type(pid) is not Pid:
+        raise Misuse(f"whereis_name gives a Pid or None, but that of {via.registry!r} gave {pid!r} for {via.name!r}")
+    return pid._process if pid is not None else None
 
 
 def context_of(process: Process) -> Context:

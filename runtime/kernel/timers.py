@@ -3,12 +3,14 @@
 A deadline of a call nearly always becomes void: the reply comes first. So a call's slot is only
 appended to a young list (25 ns), and a sweep every 20 ms moves what is still pending to the heap.
 Deadlines nearer than that go to the heap at once, so none is late by it. Timers that are due at the
-same instant fire in the order of their making (rule T4). Source: OTP `erlang:send_after`; rules T1-T8.
+same instant fire in the order of their making (rule T4). What a process does with them is in `timer`.
+Source: erts `erl_hl_timer`; rules T1-T8.
 """
 
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -19,12 +21,18 @@ import trio
 from ..errors import Misuse
 from .ids import Pid
 from .parking import NOTHING, park, wake
+from .requests import Caller
 
 if TYPE_CHECKING:
     from .process import Process
     from .table import ProcessTable
 
 SWEEP = 0.02
+
+# Entries of the heap beyond twice the living ones are cleared away, but not before there are this many.
+FEW = 1024
+
+logger = logging.getLogger("banyan")
 
 
 class Pending(Protocol):
@@ -38,24 +46,47 @@ class Pending(Protocol):
     def expire(self) -> None: ...
 
 
-@final
 class Timer:
-    """One `send_after` or `start_timer`."""
+    """What `send_after` and its kin return: something that is to happen. Opaque; for `read_timer`, `cancel_timer`."""
 
-    __slots__ = ("destination", "due", "message", "table", "waiting")
+    __slots__ = ("_set", "destination", "due", "message", "table")
 
-    def __init__(self, table: ProcessTable, due: float, destination: Pid | str, message: object) -> None:
+    def __init__(self, table: ProcessTable, due: float, destination: object, message: object) -> None:
         self.table = table
         self.due = due
         self.destination = destination
         self.message = message
-        self.waiting = True
+        # Invariant: False once it has fired or was stopped.
+        self._set = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is still to happen: one that is for a pid goes with that process (T3)."""
+        destination = self.destination
+        return self._set and (type(destination) is not Pid or destination._process is not None)
+
+    def stop(self) -> None:
+        """It is not to happen any more."""
+        self._set = False
 
     def expire(self) -> None:
-        self.waiting = False
-        target = self.table.find(self.destination)
+        """It is due."""
+        self._set = False
+        self.fire()
+
+    def fire(self) -> None:
+        """Do what is to happen."""
+        target = self.target()
         if target is not None:
             target.post(self.message)
+
+    def target(self) -> Process | None:
+        """Whom it is for: a name is looked up now, and if nobody has it, the timer is lost (T3)."""
+        try:
+            return self.table.find(self.destination)
+        except Exception:  # a registry of the application's own: all timers of the node run in this task
+            logger.exception("a timer is lost: looking up %r failed", self.destination)
+            return None
 
 
 @final
@@ -98,6 +129,8 @@ class Timers:
         self._soon: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._task: trio.lowlevel.Task | None = None
         self._scope: trio.CancelScope | None = None
+        # How long the heap may become before entries that have become void are looked for.
+        self._most = FEW
         # Invariant: no later than the moment at which `run` looks at everything again.
         self._next = math.inf
 
@@ -113,15 +146,29 @@ class Timers:
             self.add(pending)
             return
         self._young.append(pending)
-        if self._next > now + SWEEP:
-            self._look_at(now + SWEEP)
+        now += SWEEP
+        if self._next > now:
+            self._look_at(now)
 
     def add(self, pending: Pending) -> None:
         """Put an entry straight into the heap, exact to the clock."""
         self._count += 1
         heapq.heappush(self._heap, (pending.due, self._count, pending))
+        if len(self._heap) > self._most:
+            self._clear_away()
         if pending.due < self._next:
             self._look_at(pending.due)
+
+    def pending(self) -> list[Pending]:
+        """All that is still to happen, the next first; deadlines of calls among it."""
+        found = [*self._young, *(one for _, _, one in self._heap)]
+        return sorted((one for one in found if one.waiting), key=lambda one: one.due)
+
+    def _clear_away(self) -> None:
+        # A timer that was stopped, or whose process has gone, must not hold its message until it would be due.
+        self._heap = [entry for entry in self._heap if entry[2].waiting]
+        heapq.heapify(self._heap)
+        self._most = max(FEW, 2 * len(self._heap))
 
     def soon(self, act: Callable[..., None], *args: object) -> None:
         """Run `act(*args)` after the caller's next checkpoint, in the order of asking."""
@@ -138,6 +185,8 @@ class Timers:
     async def run(self) -> None:
         """Fire what is due, for ever. Run it as a task of the node's nursery."""
         self._task = trio.lowlevel.current_task()
+        # The World's time is Trio's; asked at its source, each call of the node is 0.3 us cheaper.
+        self.clock = trio.lowlevel.current_clock().current_time
         while True:
             while self._soon:
                 act, args = self._soon.popleft()
@@ -162,13 +211,11 @@ class Timers:
     def _sweep(self) -> None:
         young, self._young = self._young, []
         for pending in young:
-            if pending.waiting:
-                self._count += 1
-                heapq.heappush(self._heap, (pending.due, self._count, pending))
-
-
-def check_delay(seconds: float) -> float:
-    """A delay in seconds, from 0 up and finite; raises Misuse for anything else (T6)."""
-    if isinstance(seconds, bool) or not 0 <= seconds < math.inf:
-        raise Misuse(f"a timer's delay is a finite number of seconds from 0 up, got {seconds!r}")
-    return float(seconds)
+            # Nearly all are calls that were answered: what `waiting` tells, in line, at half the price.
+            if type(pending) is Caller:
+                if pending.task.custom_sleep_data is not pending:  # type: ignore[union-attr]  # who calls has a task
+                    continue
+            elif not pending.waiting:
+                continue
+            self._count += 1
+            heapq.heappush(self._heap, (pending.due, self._count, pending))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 import trio
@@ -61,11 +61,20 @@ class World(Protocol):
     def wall(self) -> float:
         """Seconds since the Unix epoch: for records, logs and durable deadlines only."""
 
-    def open_store(self, path: str, node: str) -> object:
-        """The journal (`runtime.durable.journal.Journal`) kept under `path`, opened for this node."""
+    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> object:
+        """The journal (`runtime.durable.journal.Journal`) kept under `path`, opened for this node.
+
+        With `relaxed` the second one, beside it, whose last group a loss of power may take.
+        """
 
     async def run_blocking(self, work: Callable[[], T]) -> T:
         """Run blocking work off the loop and return what it returns."""
+
+    def beside(self, look: Callable[[], None], seconds: float) -> AbstractContextManager[None]:
+        """While the block runs, call `look` every so many seconds from outside the loop, also while it is held.
+
+        `look` runs in a thread of its own. A seeded World never calls it.
+        """
 
     def exit(self, code: int) -> None:
         """End the program now, without clean-up."""
