@@ -8,21 +8,26 @@ way). Source: OTP `proc_lib:start_link`, `gen:start`; rules L1-L10.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any, ClassVar, cast, final
 
 import trio
 
 from ..errors import BanyanError, Misuse
 from ..kernel.exits import KILL, NORMAL, Crash, ProcessExit
-from ..kernel.ids import Pid
+from ..kernel.ids import Name, Pid, Ref
+from ..kernel.names import check_name, claim, give_up, holder_of
 from ..kernel.parking import park, wake
-from ..kernel.process import DEFAULT_LIMIT, Body, Process, reason_of, unlink
+from ..kernel.process import DEFAULT_LIMIT, Body, Process, demonitor, monitor, reason_of, unlink
 from ..kernel.requests import Waiting
 from ..kernel.table import ProcessTable, context_of, current_process, current_table
+from .debug import DebugOption, debug_of
+from .system import renew
 
 
 @final
@@ -67,15 +72,21 @@ class StartFailed(BanyanError):
             self.__cause__ = reason.error
 
 
+class StartIgnored(StartFailed):
+    """A process asked to be ignored, so there is no pid (OTP: `ignore`, L5); `reason` is NORMAL."""
+
+
 @final
 class Ack(Waiting):
     """The starter's parked slot: told once that the process is up, to be ignored, or failed."""
 
-    __slots__ = ("due", "outcome", "process", "task")
+    __slots__ = ("due", "name", "outcome", "process", "task")
 
     def __init__(self, task: trio.lowlevel.Task) -> None:
         self.task = task
         self.process: Process | None = None
+        # The name that the process has got, to be taken back if it does not start.
+        self.name: Name | None = None
         self.outcome: Process | Ignore | StartError | None = None
         self.due = 0.0
 
@@ -109,10 +120,12 @@ class Ack(Waiting):
             self._let_go(self.process)
         self._tell(StartError(reason))
 
-    @staticmethod
-    def _let_go(process: Process) -> None:
+    def _let_go(self, process: Process) -> None:
+        """So that the starter finds no stray Exit (L3), and can try again at once (L6)."""
         if process.parent is not None:
             unlink(process, process.parent)
+        if self.name is not None:
+            give_up(self.name, process)
 
     # The start's deadline (L4).
 
@@ -124,8 +137,6 @@ class Ack(Waiting):
         process = self.process
         if process is not None and self.outcome is None:
             self._let_go(process)
-            if process.names:
-                process.table.unregister(process.names[0])  # so that the starter can try again at once (L6)
             self._tell(StartError("timeout"))
             process.exit_signal(process.pid, KILL)
 
@@ -146,7 +157,7 @@ class _Ignored(Waiting):
 @final
 @dataclass(frozen=True, slots=True)
 class ChildView:
-    """One child of a supervisor, as a person sees it: state is up, down or restarting."""
+    """One child of a supervisor, as a person sees it: state is up, down, restarting or waiting."""
 
     id: str
     pid: Pid | None
@@ -163,7 +174,7 @@ class SupervisorView:
     used: int
     intensity: int
     period: float
-    children: tuple[ChildView, ...]
+    children: Sequence[ChildView]
 
 
 class Behaviour:
@@ -179,6 +190,8 @@ class Behaviour:
     mailbox_limit: ClassVar[int] = DEFAULT_LIMIT
     # What kind of child it is in a supervision tree: "worker" or "supervisor".
     child_type: ClassVar[str] = "worker"
+    # Whether its parent's exit signal goes before a long queue: more messages than one turn takes.
+    _behaviour_hurries: ClassVar[bool] = True
     # Whether its tasks need a cancel scope: told from its callbacks when a subclass is made.
     _behaviour_scoped: ClassVar[bool] = False
 
@@ -198,6 +211,62 @@ class Behaviour:
     def summary(self) -> str:
         """What it is at, in a few words for a line of the tree; names no secret. Reads memory only."""
         return ""
+
+    def state(self) -> object:
+        """The state as `sys.get_state` shows it: by default the instance's public attributes."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def replace_state(self, state: Any) -> Any:
+        """Take on a state that was made outside, of the form in which `state` shows it (Y5).
+
+        Override it together with `state`. Look at all of `state` before changing anything.
+        """
+        mine = type(self)
+        if mine.state is not Behaviour.state:
+            raise Misuse(f"{mine.__qualname__} shows a state of its own making: override replace_state as well")
+        if not isinstance(state, dict) or not all(type(n) is str and n.isidentifier() and n[0] != "_" for n in state):
+            raise Misuse(f"the state of a {mine.__qualname__} is a dict of its public attributes, got {state!r}")
+        hidden = {name: value for name, value in vars(self).items() if name.startswith("_")}
+        vars(self).clear()
+        vars(self).update(hidden, **state)
+
+    def code_change(self, old_vsn: Any, state: Any, extra: Any) -> Any:
+        """Runs in the newly loaded class when a suspended process takes it on (Y6). Must not wait.
+
+        Args:
+            old_vsn: whatever `sys.change_code` was told of the old version.
+            state: what the old class's `state` showed.
+            extra: anything else that `sys.change_code` was given.
+
+        Returns: the new state, as `replace_state` takes it; None if `self` is as it should be. What it raises
+            undoes the change.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} has no code_change")
+
+    # What differs between behaviours in how they serve `sys`: see `system`.
+
+    def system_get_state(self) -> object:
+        """What `sys.get_state` gives (Y4)."""
+        return self.state()
+
+    def system_replace_state(self, function: Callable[[Any], object]) -> object:
+        """Take on the state that `function` makes of the present one, and return it (Y5)."""
+        state = function(self.system_get_state())
+        self.replace_state(state)
+        return state
+
+    def system_code_change(self, code: type | ModuleType, old_vsn: object, extra: object) -> None:
+        """Become an instance of newly loaded code; what it raises leaves everything as before (Y6)."""
+        before = self.system_get_state()
+
+        def convert() -> object:
+            state = self.code_change(old_vsn, before, extra)
+            if state is None or inspect.iscoroutine(state):
+                return state
+            self.replace_state(state)
+            return None
+
+        renew(self, code, convert)
 
     def format_status(self, value: object) -> object:
         """Hide what must not be seen of a state or message in logs, crash reports and views (N29).
@@ -221,9 +290,11 @@ async def launch(
     nursery: trio.Nursery | None = None,
     parent: Process | None = None,
     linked: bool = False,
-    name: str | None = None,
+    name: Name | None = None,
     timeout: float = math.inf,
     label: str | None = None,
+    debug: Iterable[DebugOption] = (),
+    watch: tuple[Process, Ref] | None = None,
 ) -> Process | Ignore | StartError:
     """Start a process and wait for its `init` (rules L1-L6). The mechanism behind every start.
 
@@ -231,15 +302,18 @@ async def launch(
         start: a behaviour's class, or an async function, which is up as soon as it is called.
         nursery: where its task lives; the node's own if None.
         parent: who starts it; a shutdown of a process that traps exits comes from its parent.
-        name: registered before `init` runs.
+        name: a local name, or a Via; registered before `init` runs.
         timeout: seconds for `init`; then the process is killed and the outcome is "timeout".
+        debug: what watches it from the start: see `sys`.
+        watch: who monitors it from birth, by which reference; not any more if it does not start.
 
     Returns: the process, IGNORE, or a StartError with the reason. Never raises for what `init` did.
     """
-    if name is not None and (type(name) is not str or not name):
-        raise Misuse(f"a name is a non-empty string, got {name!r}")
-    if name is not None and name in table.names:
-        return StartError(AlreadyStarted(table.names[name].pid))
+    if name is not None:
+        check_name(name)
+        holder = holder_of(table, name)
+        if holder is not None:
+            return StartError(AlreadyStarted(holder.pid))
     ack = Ack(trio.lowlevel.current_task())
     if isinstance(start, type) and issubclass(start, Behaviour):
         process = table.create(
@@ -259,8 +333,24 @@ async def launch(
         raise Misuse(f"wanted a behaviour's class or an async function to start, got {start!r}")
     ack.process = process
     process.current = ack
+    if debug:
+        try:
+            process.debug = debug_of(debug, process)
+        except Misuse:
+            process.end(NORMAL)  # it was none yet
+            raise
+    if watch is not None:
+        monitor(*watch, process.pid, process)
     if name is not None:
-        table.register(name, process)
+        try:
+            taken = claim(table, name, process)
+        except BaseException:  # the registry's own word: it goes on, but leaves no half-made process behind
+            process.end(NORMAL)
+            raise
+        if taken is not None:
+            process.end(NORMAL)
+            return StartError(AlreadyStarted(taken))
+        ack.name = name
     context = context_of(process)
     try:
         begun = context.run(begin, process, ack, args)
@@ -310,25 +400,66 @@ async def _plain(_process: Process, call: tuple[Callable[..., Awaitable[object]]
     return NORMAL
 
 
-async def start(behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf) -> Pid:
+async def start(
+    behaviour: Start,
+    *args: Any,
+    name: Name | None = None,
+    timeout: float = math.inf,
+    debug: Iterable[DebugOption] = (),
+) -> Pid:
     """Start a process without a link and wait until its `init` has returned; it has no parent.
 
     Args:
         behaviour: a behaviour's class (or an async function), started with `args`.
-        name: a local name for it.
+        name: a local name for it, or a Via.
         timeout: seconds for `init`.
+        debug: what watches it from the start (Y7): "trace", "log", ("log", how many), "statistics",
+            `sys.Install(function)`.
 
     Raises:
-        StartFailed: `init` raised, stopped, was ignored (reason NORMAL), took too long, or the name is taken.
+        StartFailed: `init` raised, stopped, took too long, or the name is taken; StartIgnored: it asked for that.
     """
-    return _started(behaviour, await launch(behaviour, args, table=current_table(), name=name, timeout=timeout))
+    outcome = await launch(behaviour, args, table=current_table(), name=name, timeout=timeout, debug=debug)
+    return _started(behaviour, outcome)
 
 
-async def start_link(behaviour: Start, *args: Any, name: str | None = None, timeout: float = math.inf) -> Pid:
+async def start_link(
+    behaviour: Start,
+    *args: Any,
+    name: Name | None = None,
+    timeout: float = math.inf,
+    debug: Iterable[DebugOption] = (),
+) -> Pid:
     """Like `start`, linked to the calling process, which is its parent from then on."""
     parent = current_process()
-    outcome = await launch(behaviour, args, table=parent.table, parent=parent, linked=True, name=name, timeout=timeout)
+    outcome = await launch(
+        behaviour, args, table=parent.table, parent=parent, linked=True, name=name, timeout=timeout, debug=debug
+    )
     return _started(behaviour, outcome)
+
+
+async def start_monitor(
+    behaviour: Start,
+    *args: Any,
+    name: Name | None = None,
+    timeout: float = math.inf,
+    debug: Iterable[DebugOption] = (),
+) -> tuple[Pid, Ref]:
+    """Like `start`, monitored by the calling process from birth, so that its Down tells the true reason (N28).
+
+    If the start fails there is no Down.
+    """
+    watcher = current_process()
+    ref = watcher.table.new_ref()
+    watch = (watcher, ref)
+    try:
+        outcome = await launch(
+            behaviour, args, table=watcher.table, name=name, timeout=timeout, debug=debug, watch=watch
+        )
+        return _started(behaviour, outcome), ref
+    except BaseException:
+        demonitor(watcher, ref, flush=True)
+        raise
 
 
 def _started(behaviour: Start, outcome: Process | Ignore | StartError) -> Pid:
@@ -336,5 +467,5 @@ def _started(behaviour: Start, outcome: Process | Ignore | StartError) -> Pid:
     if isinstance(outcome, StartError):
         raise StartFailed(what, outcome.reason)
     if isinstance(outcome, Ignore):
-        raise StartFailed(f"{what} asked to be ignored and", NORMAL)
+        raise StartIgnored(f"{what} asked to be ignored and", NORMAL)
     return outcome.pid
