@@ -6,11 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .application import Application, check_settings
+    from .application import Application, check_settings, current_application, get_all_env, get_env, put_env
+    from .backoff import Backoff
     from .dynamic import DynamicSupervisor
+    from .node.applications import NotStarted
     from .node.boot import open_store
     from .node.node import Node, NodeStopped
-    from .specs import BadCombination, BadSpec, ChildSpec, DuplicateChild, child
+    from .partition import PartitionSupervisor, partition_count, partition_of
+    from .specs import BadCombination, BadSpec, ChildSpec, DuplicateChild, check_childspecs, child
     from .strategy import ChildInfo, Counts, FailedToStart
     from .supervisor import (
         ChildRefused,
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
         terminate_child,
         which_children,
     )
+    from .tasks import Task, TaskExit, TaskReply, TaskSupervisor, async_stream
 
 __all__ = [
     "Application",
+    "Backoff",
     "BadCombination",
     "BadSpec",
     "ChildInfo",
@@ -37,13 +42,27 @@ __all__ = [
     "FailedToStart",
     "Node",
     "NodeStopped",
+    "NotStarted",
+    "PartitionSupervisor",
     "Supervisor",
+    "Task",
+    "TaskExit",
+    "TaskReply",
+    "TaskSupervisor",
+    "async_stream",
+    "check_childspecs",
     "check_settings",
     "child",
     "count_children",
+    "current_application",
     "delete_child",
+    "get_all_env",
     "get_childspec",
+    "get_env",
     "open_store",
+    "partition_count",
+    "partition_of",
+    "put_env",
     "restart_child",
     "start_child",
     "terminate_child",
@@ -54,6 +73,7 @@ __all__ = [
 # its --help must not wait for Trio.
 _HOMES = {
     "Application": "application",
+    "Backoff": "backoff",
     "BadCombination": "specs",
     "BadSpec": "specs",
     "ChildInfo": "strategy",
@@ -65,13 +85,27 @@ _HOMES = {
     "FailedToStart": "strategy",
     "Node": "node.node",
     "NodeStopped": "node.node",
+    "NotStarted": "node.applications",
+    "PartitionSupervisor": "partition",
     "Supervisor": "supervisor",
+    "Task": "tasks",
+    "TaskExit": "tasks",
+    "TaskReply": "tasks",
+    "TaskSupervisor": "tasks",
+    "async_stream": "tasks",
+    "check_childspecs": "specs",
     "check_settings": "application",
     "child": "specs",
     "count_children": "supervisor",
+    "current_application": "application",
     "delete_child": "supervisor",
+    "get_all_env": "application",
     "get_childspec": "supervisor",
+    "get_env": "application",
     "open_store": "node.boot",
+    "partition_count": "partition",
+    "partition_of": "partition",
+    "put_env": "application",
     "restart_child": "supervisor",
     "start_child": "supervisor",
     "terminate_child": "supervisor",

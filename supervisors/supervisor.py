@@ -21,16 +21,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any, ClassVar, final
 
 import trio
 
 from runtime.behaviours.gen import IGNORE, Ack, Behaviour, ChildView, StartError, SupervisorView, launch
-from runtime.behaviours.sys import serve_system
+from runtime.behaviours.system import renew, serve_system
 from runtime.errors import BanyanError
 from runtime.kernel.api import call
-from runtime.kernel.exits import KILL, KILLED, NORMAL, SHUTDOWN, ProcessExit
+from runtime.kernel.exits import KILL, KILLED, NORMAL, SHUTDOWN, ProcessExit, shown
+from runtime.kernel.fairness import BATCH, give_way
 from runtime.kernel.ids import Pid
 from runtime.kernel.parking import park
 from runtime.kernel.process import Body, Process, unlink
@@ -39,6 +41,7 @@ from runtime.kernel.signals import Exit, content
 from runtime.kernel.table import Destination
 
 from . import strategy as machines
+from .backoff import Backoff
 from .specs import (
     AutoShutdown,
     BadSpec,
@@ -57,6 +60,25 @@ logger = logging.getLogger("banyan")
 ORPHAN_PATIENCE = 5.0
 
 
+@final
+class _Children(Sequence[ChildView]):
+    """The children at one moment; each is turned into a view when it is looked at, for there may be many."""
+
+    def __init__(self, children: Iterable[machines.Child]) -> None:
+        self._children = list(children)
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._children[index]
+        return [_view(one) for one in found] if isinstance(index, slice) else _view(found)
+
+
+def _view(child: machines.Child) -> ChildView:
+    return ChildView(child.spec.id, child.pid, child.state, child.spec.type)
+
+
 class Supervisor(Behaviour):
     """The base of a supervisor: say in `init` which children it has, in class attributes how it treats them."""
 
@@ -64,6 +86,8 @@ class Supervisor(Behaviour):
     intensity: ClassVar[int] = 1
     period: ClassVar[float] = 5.0
     auto_shutdown: ClassVar[AutoShutdown] = "never"
+    # How long restarts wait; a child's own `backoff` goes before it. None: they do not, as in OTP.
+    backoff: ClassVar[Backoff | None] = None
 
     trap_exit = True
     child_type = "supervisor"
@@ -76,21 +100,22 @@ class Supervisor(Behaviour):
 
     def flags(self) -> Flags:
         """How children are treated; taken once, after `init`, which may set the attributes on the instance."""
-        return Flags(self.strategy, self.intensity, self.period, self.auto_shutdown)
+        return Flags(self.strategy, self.intensity, self.period, self.auto_shutdown, self.backoff)
 
     def state(self) -> object:
         """The children as they stand, in start order."""
         return {str(c.key): c.state for c in self.__machine.children.values()}
 
-    def overview(self) -> SupervisorView | None:
+    def overview(self) -> SupervisorView:
         machine = self.__machine
         gauge = machine.gauge(self.__process.table.timers.clock())
-        children = tuple(ChildView(c.spec.id, c.pid, c.state, c.spec.type) for c in machine.children.values())
+        children = _Children(machine.children.values())
         return SupervisorView(gauge.strategy, gauge.used, gauge.intensity, gauge.period, children)
 
     # -- the process ---------------------------------------------------------------------------------
 
     def _make_machine(self, children: Any) -> machines.Machine:
+        """The machine for what `init` has returned; raises BadSpec."""
         flags = check_flags(self.flags())
         specs = check_children(children, flags)
         if flags.strategy != "simple_one_for_one":
@@ -99,12 +124,33 @@ class Supervisor(Behaviour):
             raise BadSpec(f"simple_one_for_one wants exactly one child from init, as the template, got {len(specs)}")
         return machines.DynamicMachine(flags, specs[0])
 
+    def _before_launch(self, spec: ChildSpec) -> None:
+        """Runs in this process before each start of a child."""
+
+    def system_code_change(self, code: type | ModuleType, old_vsn: object, extra: object) -> None:
+        """Read `init` of the new class again, with the arguments of the start (S61).
+
+        Flags and specs are replaced, those of children by their ids; running children go on as they are. New
+        ones are down until `restart_child`; those no longer named stay, after the others. If `init` returns
+        IGNORE only the class changes. `code_change` is not called: a supervisor has no state of its own.
+        """
+
+        def read_again() -> None:
+            fresh = type(self)()
+            children = fresh.init(*self.__args)
+            if children is not IGNORE:
+                self.__machine.adopt(fresh._make_machine(children))
+                vars(self).update(vars(fresh))
+
+        renew(self, code, read_again)
+
     @classmethod
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
         supervisor = cls()
         process.behaviour = supervisor
         process.trap_exit = True
         supervisor.__process = process
+        supervisor.__args = args
         children = supervisor.init(*args)
         if children is IGNORE:
             ack.ignore()
@@ -126,6 +172,7 @@ class Supervisor(Behaviour):
         raise AssertionError("unreachable")
 
     __process: Process
+    __args: tuple[Any, ...]
     __machine: machines.Machine
     __nursery: trio.Nursery
     __ack: Ack | None
@@ -133,6 +180,7 @@ class Supervisor(Behaviour):
     async def __serve(self) -> object:
         process = self.__process
         ending = await self.__perform(machines.Boot())
+        budget = BATCH
         while ending is None:
             mailbox = process.mailbox
             if process.exiting is not None:
@@ -142,7 +190,12 @@ class Supervisor(Behaviour):
                 assert task is not None
                 task.custom_sleep_data = process
                 await park()
+                budget, process.since = process.budget, 0.0
                 continue
+            if budget <= 0:
+                budget = await give_way(process)
+                continue
+            budget -= 1
             message = mailbox.popleft()
             if process.uncounted or process.senders:
                 message = process.took(message)
@@ -154,7 +207,7 @@ class Supervisor(Behaviour):
             if message.source == process.parent:
                 return await self.__perform(machines.Close(message.reason))
             return await self.__perform(machines.Exited(message.source, message.reason))
-        if isinstance(message, machines.Retry):
+        if isinstance(message, (machines.Retry, machines.Wake)):
             return await self.__perform(message)
         if isinstance(message, SystemCaller):
             stop = await serve_system(process, self, message)
@@ -188,6 +241,8 @@ class Supervisor(Behaviour):
                             self.__ack = None
                     case machines.TryAgain(key):
                         self.__process.post(machines.Retry(key))
+                    case machines.Wait():
+                        self.__set_alarm(effect)
                     case machines.Answer(token, value):
                         token.answer(value)  # type: ignore[attr-defined]  # the Caller given with Ask
                     case machines.Report(what, key, reason):
@@ -198,8 +253,15 @@ class Supervisor(Behaviour):
                 return None
             effects = self.__machine.handle(machines.Done(outcome), clock())
 
+    def __set_alarm(self, wait: machines.Wait) -> None:
+        process = self.__process
+        roll = process.table.world.random.random() if wait.backoff.jitter else 0.0
+        alarm = _Alarm(process, machines.Wake(wait.key, wait.ticket))
+        process.table.timers.watch(alarm, wait.backoff.delay(wait.attempt, roll))
+
     async def __launch(self, spec: ChildSpec) -> object:
         process = self.__process
+        self._before_launch(spec)
         outcome = await launch(
             spec.start,
             spec.args,
@@ -322,19 +384,52 @@ class _Impatience:
             target.exit_signal(self.pid, KILL)
 
 
+class _Alarm:
+    """The end of a back-off's wait: the child may be restarted, if that is still to be."""
+
+    __slots__ = ("due", "process", "wake")
+
+    def __init__(self, process: Process, wake: machines.Wake) -> None:
+        self.process = process
+        self.wake = wake
+        self.due = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        return self.process.alive
+
+    def expire(self) -> None:
+        self.process.post(self.wake)
+
+
 # -- what others ask a supervisor ----------------------------------------------------------------------
+
+
+# What to do about each refusal.
+_ADVICE = {
+    "already_started": "a child with this id is running; use it, stop it first, or choose another id",
+    "already_present": "a child with this id is there and down; use restart_child, or delete_child first",
+    "bad_combination": "mend the child's spec or the supervisor's auto_shutdown",
+    "start_failed": "the reason is what its start ended with; nothing was kept",
+    "max_children": "it has as many children as it may have; wait until one has ended",
+    "not_found": "it has no such child; which_children shows those it has",
+    "running": "the child is running; stop it first with terminate_child",
+    "restarting": "the child is about to be restarted; wait, or stop it with terminate_child",
+    "not_offered": "this kind of supervisor does not do that",
+}
 
 
 class ChildRefused(BanyanError):
     """A supervisor refused a request about a child.
 
-    `why` is one of already_started, already_present, bad_combination, start_failed, not_found, running,
-    restarting, not_offered; `detail` the pid or reason that goes with it.
+    `why` is one of already_started, already_present, bad_combination, start_failed, max_children, not_found,
+    running, restarting, not_offered; `detail` the pid or reason that goes with it.
     """
 
     def __init__(self, request: object, refusal: machines.Refusal) -> None:
-        detail = f" ({refusal.detail!r})" if refusal.detail is not None else ""
-        super().__init__(f"the supervisor refused {request!r}: {refusal.why}{detail}")
+        detail = f" ({shown(refusal.detail)})" if refusal.detail is not None else ""
+        advice = _ADVICE.get(refusal.why, "see its docs")
+        super().__init__(f"the supervisor refused {shown(request)}: {refusal.why}{detail}: {advice}")
         self.why = refusal.why
         self.detail = refusal.detail
 
@@ -357,7 +452,8 @@ async def start_child(
 
     Raises:
         BadSpec: the spec cannot work.
-        ChildRefused: already_started, already_present, bad_combination, or start_failed; nothing is kept.
+        ChildRefused: already_started, already_present, bad_combination, max_children, or start_failed; nothing
+            is kept.
     """
     request: object
     if isinstance(spec, (list, tuple)):

@@ -8,16 +8,21 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar, final
 
 import trio
 
+from runtime.backends import lmdb_backup, lmdb_check, lmdb_restore
 from runtime.backends.coordination import LocalCoordination
 from runtime.backends.lmdb import LmdbJournal
+from runtime.backends.lmdb_backup import Backup
+from runtime.backends.lmdb_check import Progress, Report
+from runtime.backends.lmdb_restore import Restored
 from runtime.backends.memory import MemoryJournal
 from runtime.durable.journal import Journal
 from runtime.errors import Misuse
@@ -126,14 +131,34 @@ class RealWorld:
     def wall(self) -> float:
         return time.time()
 
-    def open_store(self, path: str, node: str) -> Journal:
-        """The LMDB journal under `path`, or with ":memory:" one that dies with the process."""
+    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> Journal:
+        """The LMDB journal under `path`, or with ":memory:" one that dies with the process.
+
+        The relaxed one lies in the folder `relaxed` of the other's directory.
+        """
         if path == IN_MEMORY:
             return MemoryJournal()
+        if relaxed:
+            return LmdbJournal.open(os.path.join(path, "relaxed"), node=node, wall=self.wall, relaxed=True)
         return LmdbJournal.open(path, node=node, wall=self.wall)
 
     async def run_blocking(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work)
+
+    @contextmanager
+    def beside(self, look: Callable[[], None], seconds: float) -> Iterator[None]:
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(seconds):
+                look()
+
+        # A daemon, and not waited for: it holds nothing, and must not hold up the end of the program.
+        threading.Thread(target=watch, name="banyan watchman", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def exit(self, code: int) -> None:
         os._exit(code)
@@ -155,3 +180,21 @@ def open_store(path: str | Path, *, read_only: bool = False) -> Journal:
     Raises: a StoreError; see `runtime.durable.journal`.
     """
     return LmdbJournal.open(str(path), wall=time.time, read_only=read_only)
+
+
+def check_store(path: str, progress: Progress) -> Report:
+    """Check a store that no node has open, to its last record; see `lmdb_check.check`."""
+    return lmdb_check.check(path, progress)
+
+
+def back_up_store(path: str, destination: str, *, limit: float, progress: Progress) -> Backup:
+    """Copy a store, which a node may have open; see `lmdb_backup.backup`."""
+    return lmdb_backup.backup(path, destination, wall=time.time(), limit=limit, progress=progress)
+
+
+def restore_store(
+    backup: str, path: str, *, position: int | None, until: float | None, progress: Progress
+) -> tuple[Backup, Restored]:
+    """Make a store from a backup, which is described as well; see `lmdb_restore.restore`."""
+    kept = lmdb_backup.read_marker(backup)
+    return kept, lmdb_restore.restore(backup, path, wall=time.time(), position=position, until=until, progress=progress)

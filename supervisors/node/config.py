@@ -57,9 +57,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         data: the directory of its store; ":memory:" for none that lasts; None for none at all.
         application: `module:attribute`.
         allow_eval: whether typed lines may run in it (`banyan remsh`).
+        admin_level: the most that its admin socket does, without typed lines.
         drain_timeout: seconds for an ordered stop, from 0 up.
         listen: the address that its application is to listen at, handed on as the setting `listen`.
         log_level: of its log on stderr.
+        check_messages: whether messages that were changed after they were sent are looked for; see `Node`.
         settings: the application's own.
     """
 
@@ -67,9 +69,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data: str | None = None
     application: str | None = None
     allow_eval: bool = False
+    admin_level: Literal["view", "trace", "act"] = "act"
     drain_timeout: float = 30.0
     listen: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    check_messages: bool = False
     settings: dict[str, str] = {}
 
 
@@ -98,7 +102,11 @@ def configure(
     settings = {**file_settings, **environ_settings, **_of_flags(flags.get("settings"))}
     if merged.get("listen") is not None:
         settings.setdefault("listen", str(merged["listen"]))
-    return msgspec.convert({**merged, "settings": settings}, NodeConfig, strict=False)
+    whole = msgspec.convert({**merged, "settings": settings}, NodeConfig, strict=False)
+    if whole.allow_eval and whole.admin_level != "act":
+        why = "whoever may run lines may do everything, and admin_level allows less"
+        raise BadConfig(f"allow_eval and admin_level {whole.admin_level!r} do not agree", why, "leave one of them out")
+    return whole
 
 
 def which_node(

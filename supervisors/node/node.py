@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -20,20 +21,22 @@ from typing import Any, Self, final
 import trio
 
 from runtime.behaviours import sys
-from runtime.behaviours.gen import StartError, StartFailed, launch
+from runtime.behaviours.gen import Behaviour, StartError, StartFailed, launch
 from runtime.durable.journal import Journal
-from runtime.durable.writer import SERVICE, WRITER, JournalWriter
+from runtime.durable.writer import RELAXED, SERVICE, WRITER, JournalWriter, OnDemand
 from runtime.errors import BanyanError, CallFailed, Misuse
 from runtime.kernel.exits import SHUTDOWN
 from runtime.kernel.ids import Pid
 from runtime.kernel.process import Process, here
-from runtime.kernel.requests import ExitWatch
+from runtime.kernel.stalls import watched
 from runtime.kernel.table import ProcessTable
 from runtime.kernel.world import World
 from runtime.observe.queries import TreeNode, tree
 
-from ..specs import Restart, child
-from ..supervisor import Supervisor, start_child
+from ..application import Application, running_application
+from ..specs import ChildSpec, Restart, child
+from ..supervisor import Supervisor
+from .applications import Applications, wait_for_end
 
 # What the body of `async with Node(...)` may raise that is no business of the node's.
 HOSTS_OWN = (Exception, KeyboardInterrupt, SystemExit)
@@ -59,8 +62,12 @@ class Root(Supervisor):
 
     strategy, intensity, period = "rest_for_one", 0, 5.0
 
-    def init(self, journal: Journal | None) -> Any:
-        return [child("system", System, journal)]
+    def init(self, journal: Journal | None, relaxed: OnDemand | None) -> Any:
+        return [child("system", System, journal, relaxed)]
+
+    def _before_launch(self, spec: ChildSpec) -> None:
+        # The new process inherits it from here, and so does all that it starts.
+        running_application.set(spec.id)
 
 
 @final
@@ -69,10 +76,13 @@ class System(Supervisor):
 
     strategy, intensity, period = "one_for_one", 3, 5.0
 
-    def init(self, journal: Journal | None) -> Any:
+    def init(self, journal: Journal | None, relaxed: OnDemand | None) -> Any:
         if journal is None:
             return []
-        return [child("journal", JournalWriter, journal, name=WRITER, shutdown=math.inf)]
+        return [
+            child("journal", JournalWriter, journal, name=WRITER, shutdown=math.inf),
+            child("relaxed", JournalWriter, relaxed, RELAXED, name=RELAXED, shutdown=math.inf),
+        ]
 
 
 @final
@@ -85,6 +95,8 @@ class Node:
             node; None: durable processes cannot be started.
         world: where time, randomness, disk and network come from; the real ones by default.
         stop_timeout: seconds that the applications may take to stop; then they are cancelled.
+        check_messages: for development: a process that takes a message which was changed after it was sent
+            ends with `MutatedMessage`, which says who sent it, where, and what has changed. Slow.
 
     Raises, on entry: a StoreError if the store cannot be opened; see `runtime.durable.journal`.
     """
@@ -96,19 +108,23 @@ class Node:
         data: str | Path | None = None,
         world: World | None = None,
         stop_timeout: float = 30.0,
+        check_messages: bool = False,
     ) -> None:
         if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise Misuse(f"a node's name is letters, digits, '-', '_' and '.', got {name!r}")
         self.name = name
         self.data = data
         self.stop_timeout = stop_timeout
+        self.check_messages = check_messages
         self._world = world
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._ended: object = None
         self._leaving = False
         self.table: ProcessTable
         self.journal: Journal | None = None
+        self._relaxed: OnDemand | None = None
         self.root: Pid
+        self._applications: Applications
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
@@ -142,10 +158,12 @@ class Node:
             self.journal = world.open_store(str(self.data), self.name)  # type: ignore[assignment]  # the seam knows no ports
         journal = self.journal
         try:
-            table = ProcessTable(self.name, world, creation=journal.epoch if journal is not None else 1)
+            creation = journal.epoch if journal is not None else 1
+            table = ProcessTable(self.name, world, creation=creation, check_messages=self.check_messages)
             self.table = table
             if journal is not None:
                 table.services[SERVICE] = journal
+                table.services[RELAXED] = self._relaxed = OnDemand(self._open_relaxed, journal)
             outer = here.get(None)
             here.set(table)
             failure: BaseException | None = None
@@ -168,23 +186,30 @@ class Node:
                 raise failure
         finally:
             if journal is not None:
+                if self._relaxed is not None:
+                    self._relaxed.close()
                 journal.close()
+
+    def _open_relaxed(self) -> Journal:
+        return self.world.open_store(str(self.data), self.name, relaxed=True)  # type: ignore[return-value]  # the seam knows no ports
 
     @asynccontextmanager
     async def _rooted(self, nursery: trio.Nursery) -> AsyncIterator[None]:
-        outcome = await launch(Root, (self.journal,), table=self.table)
+        outcome = await launch(Root, (self.journal, self._relaxed), table=self.table)
         if isinstance(outcome, StartError):
             raise StartFailed("the node's root supervisor", outcome.reason)
         assert isinstance(outcome, Process)
         self.root = outcome.pid
-        with trio.CancelScope() as body:
+        self._applications = Applications(self.table, self.root, nursery)
+        with watched(self.table), trio.CancelScope() as body:
             nursery.start_soon(self._watch_root, outcome, body, name=f"{self.name} watch")
             try:
                 yield
             finally:
                 self._leaving = True
-                if self.root._process is not None:
-                    with trio.move_on_after(self.stop_timeout, shield=True):
+                with trio.move_on_after(self.stop_timeout, shield=True):
+                    await self._applications.stop_all()
+                    if self.root._process is not None:
                         await self._stop_root()
         if self._ended is not None and body.cancelled_caught:
             raise NodeStopped(self.name, self._ended)
@@ -202,23 +227,56 @@ class Node:
 
     # -- what one does with a node -------------------------------------------------------------------
 
-    async def start(self, application: Any, *args: Any, name: str | None = None, restart: Restart = "permanent") -> Pid:
-        """Start an application's top process and wait until it is up.
+    async def start(
+        self,
+        application: Application | type[Behaviour],
+        *args: Any,
+        name: str | None = None,
+        restart: Restart = "permanent",
+    ) -> Pid:
+        """Start an application and wait until its tree is up and its start phases are through.
 
         Args:
-            application: a Supervisor's class (or any behaviour's), started with `args`.
-            name: its id in the tree; by default its class's name.
-            restart: permanent or transient: if it ends (in disorder), the node stops; temporary: it is
-                reported only (X4).
+            application: an Application; or a Supervisor's class (or any behaviour's), started with `args`.
+            name: its id in the tree; by default its own name.
+            restart: what its end means (X4). permanent: any end stops the node; transient: one in disorder
+                does; temporary: none does, it is reported only.
 
         Raises:
             ChildRefused: it did not start; `detail` is the reason.
+            NotStarted: an application that it needs does not run (X2).
+            StartFailed: it asked to be ignored (NORMAL), or a start phase failed.
         """
-        label = name if name is not None else str(getattr(application, "__qualname__", application))
-        pid = await start_child(self.root, child(label, application, *args, restart=restart))
-        if pid is None:
-            raise StartFailed(label, "it asked to be ignored")
-        return pid
+        return await self._applications.start(self._as_application(application, args, name), restart)
+
+    async def ensure_all_started(
+        self, application: Application | type[Behaviour], *, restart: Restart = "permanent"
+    ) -> list[str]:
+        """Start an application after all that it needs, each unless it runs (X2); the names of those started.
+
+        If one does not start, those that were started here are stopped again. Raises as `start`.
+        """
+        return await self._applications.ensure_all_started(self._as_application(application, (), None), restart)
+
+    async def stop(self, name: str) -> None:
+        """Stop an application: `prep_stop`, its tree, then `stop` (X5). Never stops the node (X6).
+
+        Raises:
+            NotStarted: no application of that name runs.
+        """
+        await self._applications.stop(name)
+
+    def which_applications(self) -> list[str]:
+        """The names of the applications that run, in order of their start."""
+        return self._applications.labels()
+
+    @staticmethod
+    def _as_application(thing: object, args: tuple[Any, ...], name: str | None) -> Application:
+        if not isinstance(thing, Application):
+            return Application(thing, args, name)  # type: ignore[arg-type]  # what it is, the child spec finds out
+        if args:
+            raise Misuse(f"{thing.label} says itself what it is started with, got {args!r} beside it: leave it out")
+        return replace(thing, name=name) if name is not None else thing
 
     async def wait(self) -> object:
         """Wait until the node's root ends by itself; returns its reason."""
@@ -228,18 +286,3 @@ class Node:
     def tree(self) -> TreeNode:
         """The supervision tree as it is now; print it."""
         return tree(self.table, self.root)
-
-
-async def wait_for_end(process: Process) -> object:
-    """Wait until a process has ended; returns its exit reason."""
-    from runtime.kernel.parking import park
-
-    if process.pid._process is None:
-        return process.exiting
-    task = trio.lowlevel.current_task()
-    watch = ExitWatch(None, task, process, process.pid)
-    if process.deferred is None:
-        process.deferred = {}
-    process.deferred[watch] = None
-    task.custom_sleep_data = watch
-    return await park()
