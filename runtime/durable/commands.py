@@ -5,8 +5,8 @@ highest number it has applied and its last 64 replies, durably with the change i
 be sent again after any failure: it is applied once, and its reply is repeated; a number too old to have
 its reply kept is answered `AlreadyDone` (promise P2). A refusal changes nothing and uses up no number.
 
-Send one command after the other: a later number that is applied first makes the earlier one old.
-Source: Raft client sessions (Ongaro's thesis, 6.3).
+Send one command after the other: a later number that is applied first makes the earlier one old. `session`
+has a sender that does all this. Source: Raft client sessions (Ongaro's thesis, 6.3).
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
-import trio
-
-from ..errors import BanyanError, Busy, CalleeExited, CallTimeout, NoProcess
-from ..kernel.api import call
+from ..errors import BanyanError
 from ..kernel.messages import Call
-from ..kernel.table import Destination
-from .journal import StoreFull
 
 R = TypeVar("R")
 
@@ -30,11 +25,24 @@ KEPT_REPLIES = 64
 @final
 @dataclass(frozen=True, slots=True)
 class Numbered(Call[R], Generic[R]):
-    """The envelope of a numbered command."""
+    """The envelope of a numbered command.
+
+    Attributes:
+        sender: an id; those that begin with "@" are the runtime's own.
+        number: 1 or more, and above all that the sender used before at this receiver.
+        command: what is to be done.
+        since: when the sender first sent this command, or first lived, in seconds since the Unix epoch; 0.0
+            if it cannot say. Only asked for when the receiver may have forgotten the sender.
+        lasting: whether it is a delivery, whose sender counts on it that what was answered is never forgotten.
+        remembered: whether the sender is never forgotten though this is no delivery.
+    """
 
     sender: str
     number: int
     command: Call[R]
+    since: float = 0.0
+    lasting: bool = False
+    remembered: bool = False
 
 
 @final
@@ -62,60 +70,40 @@ class Refused(BanyanError):
         self.reason = reason
 
 
+class SessionExpired(BanyanError):
+    """The receiver has forgotten the sender, or cannot tell it from one that it has; nothing was changed.
+
+    `sender`, `number`. Whether earlier commands of it were applied, only the receiver's state can tell.
+    """
+
+    def __init__(self, receiver: str, sender: str, number: int) -> None:
+        super().__init__(
+            f"{receiver!r} has not heard of {sender!r} for so long that it has forgotten it, and does not apply its "
+            f"command {number}, which may be an old one: look at the state, then go on under another id"
+        )
+        self.sender = sender
+        self.number = number
+
+
+class CommandSetAside(BanyanError):
+    """The receiver crashed over this command again and again and does not try it any more; nothing was changed.
+
+    It may still be applied, by `replay_poisoned`, and then its reply is given to who asks again.
+
+    `position` is where it lies in the store's list of such commands: see `runtime.durable.poison`.
+    """
+
+    def __init__(self, receiver: str, sender: str, number: int, position: int) -> None:
+        super().__init__(
+            f"{receiver!r} crashed over command {number} of {sender!r} again and again and has set it aside "
+            f"(number {position} of its store): mend the class, then replay it"
+        )
+        self.sender = sender
+        self.number = number
+        self.position = position
+
+
 class Query(Call[R], Generic[R]):
     """The base of a request that a durable process answers from its committed state, journalling nothing."""
 
     __slots__ = ()
-
-
-@final
-class Session:
-    """A sender of numbered commands that repeats them until they are answered.
-
-    Args:
-        sender: its id, 1 to 255 bytes of UTF-8; no two living sessions share one.
-        number: the number last used, 0 for a new sender; a sender that lives again goes on from there.
-        patience: seconds for which a command is repeated by default.
-    """
-
-    def __init__(self, sender: str, *, number: int = 0, patience: float = 30.0) -> None:
-        self.sender = sender
-        self.number = number
-        self.patience = patience
-
-    async def command(
-        self, destination: Destination, command: Call[R], *, patience: float | None = None
-    ) -> R | AlreadyDone:
-        """Send one command and return its reply, or AlreadyDone; applied exactly once if it returns.
-
-        While the receiver is missing, restarting, busy or silent the same number is sent again.
-
-        Raises:
-            Refused: the receiver said no; nothing was changed and the number is free again.
-            CallFailed, StoreFull: not answered within `patience` seconds; whether it was applied is not
-                known, but a later command of this session will not apply it twice.
-        """
-        self.number += 1
-        try:
-            return await self._repeat(destination, Numbered(self.sender, self.number, command), patience)
-        except Refused:
-            self.number -= 1
-            raise
-
-    async def ask(self, destination: Destination, query: Query[R], *, patience: float | None = None) -> R:
-        """Send a query, which changes nothing and bears no number, until it is answered; errors as above."""
-        return await self._repeat(destination, query, patience)
-
-    async def _repeat(self, destination: Destination, request: Call[R], patience: float | None) -> R:
-        deadline = trio.current_time() + (self.patience if patience is None else patience)
-        pause = 0.001
-        while True:
-            left = deadline - trio.current_time()
-            try:
-                return await call(destination, request, timeout=max(0.001, min(5.0, left)))
-            except (NoProcess, CalleeExited, Busy, CallTimeout, StoreFull):
-                left = deadline - trio.current_time()
-                if left <= 0:
-                    raise
-                await trio.sleep(min(pause, left))
-                pause = min(pause * 2, 0.1)

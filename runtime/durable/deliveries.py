@@ -43,6 +43,23 @@ class Delivery:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The label of a delivery's request."""
+
+    destination: str
+    number: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SendAgain:
+    """The message that says that the pause after a failed delivery is over."""
+
+    destination: str
+
+
+@final
 @dataclass(slots=True)
 class _Flight:
     delivery: Delivery

@@ -12,351 +12,433 @@
             match event:
                 case Withdrawn(amount): return Chips(state.count - amount)
 
-Start it with its key, which is also its registered name: `child(key, Wallet, key, name=key)`.
+Start it with its key, which is also its registered name: `child(key, Wallet, key, name=key)`. What it may lose
+is its `durability`, see there; what a class may say is all in `hooks`.
 
 The way of a command: `handle` returns events and a reply, or a refusal; the events are folded into a new
-state by `apply`; one journal entry with the events, the reply and the command's number is committed; then
-the state is replaced, `committed` runs, and the reply leaves. A crash before the commit leaves nothing
-behind; a crash after it is answered by repeating the reply when the command is sent again.
+state by `apply`; one journal entry with the events, the reply and the command's number goes to the writer,
+and the process goes on with its next command on the new state. When the entry's group is committed,
+`committed` runs and the reply leaves. Nothing leaves before: not even a refusal that follows from events
+which are still under way. A crash before the commit leaves nothing behind; a crash after it is answered by
+repeating the reply when the command is sent again. If a commit fails for lack of room, the callers get
+StoreFull and the state is again the last committed one.
 
-Durability: what was acknowledged survives kill -9 and power loss. Order: commands of one sender are
-handled in the order of sending. A command without a number (a plain `call`, `cast` or `send`) is at most
-once. Source: event sourcing as in Akka Persistence and Temporal; promises P1, P2.
+Durability: what was acknowledged survives what its class says, by default kill -9 and power loss. Order:
+commands of one sender are handled in the order of sending, and answered in it. A command without a number (a
+plain `call`, `cast` or `send`) is at most once. Source: event sourcing as in Akka Persistence and Temporal;
+promises P1, P2; the output gate is in `gate`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+import logging
 from collections.abc import Iterable
-from typing import Any, ClassVar, Generic, TypeVar, cast, final
+from types import CoroutineType, ModuleType
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from ..behaviours.gen_server import Continue, GenServer, Raise, Reply
-from ..codec.cbor import decode, encode
-from ..errors import Misuse
-from ..kernel.api import call, send_after, send_request
-from ..kernel.exits import KILLED, exit_with
-from ..kernel.ids import Pid
+from ..behaviours.gen_server import NO_REPLY, Continue, GenServer, Raise
+from ..behaviours.system import renew
+from ..errors import Misuse, NoProcess
+from ..kernel.api import send_request
+from ..kernel.exits import KILLED, exit_with, is_orderly
 from ..kernel.process import Process
 from ..kernel.requests import Caller
 from ..kernel.signals import Answer
 from ..kernel.table import current_process
-from .commands import KEPT_REPLIES, AlreadyDone, Numbered, Query, Refuse, Refused
-from .deliveries import Delivery, Outbox
-from .journal import Journal
+from ..kernel.timer import send_after
+from .alarm import DUE, Alarm
+from .commands import CommandSetAside, Numbered, Query, Refuse, Refused, SessionExpired
+from .deliveries import Outbox, SendAgain, Sent
+from .durability import Durability, Kept, Periodic, checked
+from .gate import MARGIN, NEW, Gate, Step
+from .hooks import Hooks, Outcome, Past
+from .journal import StoreError, StoreFull
+from .periodic import SAVE, Saver
+from .poison import REPLAY, Aside
 from .record import Entry, Snapshot
-from .writer import SERVICE, WRITER, Append, Load
+from .recovery import SAVED, floor_of, pack_outcome, pack_state, recover
+from .timers import TIMER, Fire
+from .writer import JournalWriter, Lost, place_of, writer_of
+
+__all__ = ["EventSourced", "Outcome", "Past"]
+
+logger = logging.getLogger("banyan")
 
 S = TypeVar("S")
 E = TypeVar("E")
 
-# What `handle` may return: a refusal, or events (one, several or None) and the reply.
-Outcome = Refuse | tuple[Any, Any]
-
-
-@final
-@dataclasses.dataclass(frozen=True, slots=True)
-class Past(Generic[S]):
-    """What a journal says of one process: its state, and the numbered commands that were applied, in order."""
-
-    key: str
-    state: S
-    sequence: int
-    commands: tuple[tuple[str, int], ...]
-
-
-@final
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Sent:
-    """The label of a delivery's request."""
-
-    destination: str
-    number: int
-
-
-@final
-@dataclasses.dataclass(frozen=True, slots=True)
-class _SendAgain:
-    """The pause after a failed delivery is over."""
-
-    destination: str
-
-
 _RECONCILE = Continue("reconcile")
+# The writer's word that entries are on the disk; how far, the process has been told already.
+_SETTLED = object()
 
 
-@final
-class _Replies:
-    """What is kept of one sender: the highest number applied and its last replies."""
-
-    __slots__ = ("highest", "kept")
-
-    def __init__(self) -> None:
-        self.highest = 0
-        self.kept: deque[tuple[int, object]] = deque(maxlen=KEPT_REPLIES)
-
-    def add(self, number: int, reply: object) -> None:
-        self.highest = number
-        self.kept.append((number, reply))
-
-
-class EventSourced(GenServer, Generic[S, E]):
+class EventSourced(Hooks[S, E], Generic[S, E]):
     """The base of a durable process. Override `initial`, `handle` and `apply`."""
 
-    durability: ClassVar[str] = "durable"
-    # Raised when the meaning of the state or of its events changes.
-    schema: ClassVar[int] = 1
-    # How many entries at most lie between two snapshots, unless `snapshot_now` says otherwise.
-    snapshot_every: ClassVar[int] = 256
-
     __reconciles: ClassVar[bool] = False
+    __owes: ClassVar[bool] = False
+    __timed: ClassVar[bool] = False
+    # Nothing of the class runs when an entry is settled, so the writer may let the replies out by itself.
+    __plain: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        cls.__reconciles = cls.reconcile is not Hooks.reconcile
+        cls.__owes = cls.pending is not Hooks.pending
+        cls.__timed = cls.timers is not Hooks.timers
+        cls.__plain = not (cls.__reconciles or cls.__owes or cls.__timed) and (cls.committed, cls.snapshot_now) == (
+            Hooks.committed,
+            Hooks.snapshot_now,
+        )
+        if cls.__reconciles and cls.handle_continue is GenServer.handle_continue:
+            cls.handle_continue = cls.__reconcile  # type: ignore[method-assign, assignment]  # async only where it must wait
         super().__init_subclass__(**kwargs)
-        cls.__reconciles = cls.reconcile is not EventSourced.reconcile
 
-    # -- what a subclass says ------------------------------------------------------------------------
+    __gate: Gate[S]
 
-    def initial(self, key: str) -> S:
-        """The state of a process that has no history. Pure."""
-        raise NotImplementedError
+    @property
+    def sequence(self) -> int:
+        """The last entry that is on the disk."""
+        return self.__gate.settled if self.__saver is None else self.__saver.saved
 
-    def handle(self, state: S, command: Any) -> Outcome:
-        """Decide. Returns `Refuse(reason)`, or events (one, a list, or None) and the reply.
+    # -- recovery ------------------------------------------------------------------------------------
 
-        It may draw from `self.world.random`, because what it draws goes into an event; it has no other
-        side effect, and does not change `state`.
-        """
-        raise NotImplementedError
-
-    def apply(self, state: S, event: E) -> S:
-        """The state after an event. Pure: it runs again on each recovery."""
-        raise NotImplementedError
-
-    def query(self, state: S, request: Any) -> Any:
-        """Answer a `Query` from the committed state."""
-        return Refuse(f"{type(self).__qualname__} has no answer to {request!r}")
-
-    def pending(self, state: S) -> Iterable[Delivery]:
-        """What this process owes to others, as its state says. Pure. Cheap: asked after every commit."""
-        return ()
-
-    def committed(self, state: S, events: tuple[E, ...]) -> None:
-        """Runs after each commit, before the reply leaves: for timers and news to others. Must not wait."""
-
-    def recovered(self, state: S) -> None:
-        """Runs once, after recovery, before the first command. Must not wait."""
-
-    async def reconcile(self, state: S) -> None:
-        """Make the world as the state says: runs after recovery and after each commit; may wait.
-
-        The reply has left by then. What it raises ends the process, and so it is tried again.
-        """
-
-    def snapshot_now(self, state: S, since: int) -> bool:
-        """Whether to keep a snapshot now, `since` entries after the last one."""
-        return since >= self.snapshot_every
-
-    @classmethod
-    def past(cls, journal: Journal, key: str) -> Past[S]:
-        """Read a process out of a journal without running it: its whole history, no snapshot.
-
-        Raises: StoreDamaged, StoreNewer.
-        """
-        one = cls()
-        state = one.initial(key)
-        sequence = 0
-        commands: list[tuple[str, int]] = []
-        for entry in journal.read(key):
-            events, _ = cast("tuple[tuple[E, ...], object]", decode(entry.payload))
-            for event in events:
-                state = one.apply(state, event)
-            sequence = entry.sequence
-            if entry.sender:
-                commands.append((entry.sender, entry.number))
-        return Past(key, state, sequence, tuple(commands))
-
-    # -- the process ---------------------------------------------------------------------------------
-
-    key: str
-    sequence: int
-    __state: S
-
-    async def init(self, key: str, *args: Any) -> Any:
-        """Recover: the newest snapshot, then each entry after it."""
+    def init(self, key: str, *args: Any) -> Any:
+        """Recover: the newest snapshot, then each entry after it. A `Kept` behind the key is its durability."""
         process = current_process()
-        journal = process.table.services.get(SERVICE)
-        if journal is None:
-            raise Misuse(
-                f"{type(self).__qualname__} is durable, but node {process.table.node!r} has no data directory: "
-                "give Node(data=...) one, or data=':memory:' for a test"
-            )
+        durability: Durability = checked(self.durability)
+        if args and isinstance(args[0], Kept):
+            durability, args = checked(args[0].durability), args[1:]
+        who = type(self).__qualname__
+        if self.__owes and durability != "durable":
+            raise Misuse(f"{who} owes deliveries and is {durability!r}, so it could forget them: make it durable")
+        self.__place = place = place_of(process.table, key, durability, who)
         self.key = key
-        self.world = process.table.world
+        self.world = world = process.table.world
         self.setup(*args)
-        self.__journal_epoch = cast("Journal", journal).epoch
         self.__own: Process = process
+        self.__durability = durability
         self.__outbox = Outbox()
-        self.__replies: dict[str, _Replies] = {}
-        self.__state = self.initial(key)
-        self.sequence = self.__snapshot_at = 0
-        snapshot, entries = await call(WRITER, Load(key), timeout=30.0)
-        if snapshot is not None:
-            self.__restore(snapshot)
-        for entry in entries:
-            self.__replay(entry)
-        self.recovered(self.__state)
+        # Destinations that have answered what they were sent, while our own entry about it is under way.
+        self.__settling: dict[str, int] = {}
+        self.__settled_to = 0
+        self.__told = False
+        self.__numbered: Numbered[Any] | None = None
+        self.__aside: dict[tuple[str, str, int], Aside] = {}
+        self.__alarm = Alarm(process, world.wall()) if self.__timed else None
+        if place:
+            writer = self.__writer()
+            self.__journal_epoch = writer.journal.epoch
+            self.__aside = writer.set_asides.commands
+            self.__recover(*writer.load(key))
+        else:
+            self.__recover(None, ())
+        gate = self.__gate
+        # Replies leave at once: nothing is written for a command.
+        self.__at_once = durability == "volatile" or isinstance(durability, Periodic)
+        if isinstance(durability, Periodic):
+            self.__saver = Saver(durability.seconds, process, gate.settled, self._journal_lost)
+        self.recovered(gate.committed)
         self.__send_due()
+        if self.__alarm is not None:
+            self.__alarm.ring()
         return _RECONCILE if self.__reconciles else None
 
-    async def handle_continue(self, term: Any) -> None:
-        await self.reconcile(self.__state)
+    __saver: Saver | None = None
 
-    def setup(self, *args: Any) -> None:
-        """Runs first, with the arguments of the start after the key. Must not wait."""
+    async def __reconcile(self, term: Any) -> None:
+        await self.reconcile(self.__gate.committed)
 
-    def __restore(self, snapshot: Snapshot) -> None:
-        state, replies = cast("tuple[S, tuple[Any, ...]]", decode(snapshot.payload))
-        self.__state = state
-        for sender, highest, kept in replies:
-            of_sender = self.__replies[sender] = _Replies()
-            of_sender.kept.extend(kept)
-            of_sender.highest = highest
-        self.sequence = self.__snapshot_at = snapshot.sequence
+    def __writer(self) -> JournalWriter:
+        return writer_of(self.__own.table, self.__place)
 
-    def __replay(self, entry: Entry) -> None:
-        events, reply = cast("tuple[tuple[E, ...], object]", decode(entry.payload))
-        for event in events:
-            self.__state = self.apply(self.__state, event)
-        self.sequence = entry.sequence
-        if entry.sender:
-            self.__replies.setdefault(entry.sender, _Replies()).add(entry.number, reply)
+    def __recover(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
+        """Make the state that the store tells of."""
+        self.__gate = gate = Gate(self.initial(self.key))
+        self.__snapshot_at = recover(self, gate, self.key, snapshot, entries, lambda: self.__writer().journal)
 
-    async def handle_call(self, request: Any, caller: Caller) -> Any:
+    # -- commands ------------------------------------------------------------------------------------
+
+    def handle_call(self, request: Any, caller: Caller) -> Any:
+        gate = self.__gate
+        sender, number, command = "", 0, request
         if isinstance(request, Numbered):
             sender, number, command = request.sender, request.number, request.command
-            done = self.__replies.get(sender)
-            if done is not None and number <= done.highest:
-                for kept, reply in done.kept:
-                    if kept == number:
-                        return reply
-                return AlreadyDone(sender, number)
-        else:
-            sender, number, command = "", 0, request
+            reply = gate.known(sender, number)
+            if reply is not NEW:
+                return NO_REPLY if gate.hold(caller, reply) else reply
+            refusal = self.__stopped(request)
+            if refusal is not None:
+                return refusal
+            self.__numbered = request
         if isinstance(command, Query):
-            answer = self.query(self.__state, command)
+            answer = self.query(gate.committed, command)
             return Raise(Refused(answer.reason)) if isinstance(answer, Refuse) else answer
-        outcome = self.handle(self.__state, command)
+        outcome = self.__decided(sender, command)
         if isinstance(outcome, Refuse):
-            return Raise(Refused(outcome.reason))
-        reply = await self.__commit(outcome, sender, number)
-        return Reply(reply, then=_RECONCILE) if self.__reconciles else reply
+            refused = Refused(outcome.reason)
+            return NO_REPLY if gate.hold(caller, None, refused) else Raise(refused)
+        if self.__accept(outcome, caller, sender, number):
+            return NO_REPLY
+        return NO_REPLY if gate.hold(caller, outcome[1]) else outcome[1]
 
-    async def handle_cast(self, request: Any) -> Any:
-        await self.__do(request)
-        return _RECONCILE if self.__reconciles else None
+    def __stopped(self, request: Numbered[Any]) -> Any:
+        """What a new number is answered without being looked at further; None if nothing speaks against it."""
+        sender, number, gate = request.sender, request.number, self.__gate
+        if self.__aside and (aside := self.__aside.get((self.key, sender, number))) is not None:
+            reply = gate.known(f"{REPLAY}{aside.position}", 1)
+            if reply is not NEW:
+                return reply
+            if aside.discarded:
+                return Raise(Refused(f"it crashed {self.key!r} again and again, and was given up"))
+            return Raise(CommandSetAside(self.key, sender, number, aside.position))
+        if sender not in gate.replies:
+            since = request.since if request.since <= self.world.wall() + MARGIN else 0.0
+            if not (request.lasting or request.remembered) and gate.lapsed(sender, since):
+                return Raise(SessionExpired(self.key, sender, number))
+        if sender.startswith(TIMER):
+            return Raise(Refused("a sender whose name begins like that of a timer is none"))
+        if request.lasting and self.__durability != "durable" and not sender.startswith(REPLAY):
+            return Raise(
+                Refused(f"{self.key!r} is {self.__durability!r} and could forget a delivery: send it to a durable one")
+            )
+        return None
 
-    async def handle_info(self, message: Any) -> Any:
+    def __decided(self, sender: str, command: Any) -> Outcome:
+        """What `handle` says; a crash over a numbered command is noted."""
+        try:
+            return self._decide(self.__gate.speculative, command)
+        except Exception as error:
+            if sender:
+                self.__blame(error)
+            raise
+
+    def __blame(self, error: Exception) -> None:
+        """A numbered command has crashed this process: write that down, and set it aside if it was the last time."""
+        numbered = self.__numbered
+        if not self.__place or numbered is None:
+            return
+        gate = self.__gate
+        state, sequence = gate.speculative, gate.sequence if self.__saver is None else self.__saver.saved
+        try:
+            writer = self.__writer()
+            writer.set_asides.note(writer, self.key, numbered, sequence, state, error, self.poison_after)
+        except (StoreError, NoProcess) as failure:
+            logger.warning("%s could not note a crash over a command: %s", self.key, failure)
+
+    def handle_cast(self, request: Any) -> Any:
+        self.__do(request)
+
+    def handle_info(self, message: Any) -> Any:
+        if message is _SETTLED:
+            return self.__settle()
+        if message is DUE:
+            return self.__look_at_timers(rang=True)
+        if message is SAVE:
+            return self.__save()
         match message:
-            case Answer(label=_Sent(destination, number)):
-                await self.__answered(message, destination, number)
-            case Answer(label="snapshot"):
-                return None  # lost or kept: the entries are there in any case
-            case _SendAgain(destination):
+            case Answer(label=Sent(destination, number)):
+                self.__answered(message, destination, number)
+            case SendAgain(destination):
                 self.__outbox.again(destination)
                 self.__send_due()
+            case Lost(error=error):
+                self.__discard(error)
             case _ if hasattr(type(message), "__message__"):
-                await self.__do(message)
+                self.__do(message)
             case _:
-                self.unexpected(self.__state, message)
-        return _RECONCILE if self.__reconciles else None
+                self.unexpected(self.__gate.committed, message)
+        return None
 
-    def unexpected(self, state: S, message: object) -> None:
-        """Runs for a message that is no command: an Exit, a Down. Must not wait."""
-        super().handle_info(message)
+    def __do(self, command: object) -> bool:
+        """Handle a command that nobody waits for; whether anything has happened."""
+        outcome = self._decide(self.__gate.speculative, command)
+        return not isinstance(outcome, Refuse) and self.__accept(outcome, None, "", 0)
 
-    async def __do(self, command: object) -> bool:
-        """Handle a command that nobody waits for; whether it was accepted."""
-        outcome = self.handle(self.__state, command)
-        if isinstance(outcome, Refuse):
-            return False
-        await self.__commit(outcome, "", 0)
-        return True
-
-    async def __commit(self, outcome: tuple[Any, Any], sender: str, number: int) -> object:
-        """Journal the events and the reply, then make them true; returns the reply."""
+    def __accept(self, outcome: tuple[Any, Any], caller: Caller | None, sender: str, number: int) -> bool:
+        """Hand the events and the reply to the writer and go on; False if nothing has happened."""
         happened, reply = outcome
         events: tuple[E, ...]
-        if happened is None:
-            events = ()
-        elif isinstance(happened, (list, tuple)):
+        if isinstance(happened, (list, tuple)):
             events = tuple(happened)
         else:
-            events = (happened,)
-        if not events:
-            return reply
-        state = self.__state
-        for event in events:
-            state = self.apply(state, event)
-        world = self.world
+            events = () if happened is None else (happened,)
+        if not events and not sender.startswith(TIMER):
+            return False
+        gate, world = self.__gate, self.world
+        state = gate.speculative
+        try:
+            for event in events:
+                state = self.apply(state, event)
+        except Exception as error:
+            if sender:
+                self.__blame(error)
+            raise
         if world.buggify("event_sourced.accepted"):
             exit_with(KILLED)
-        sequence = self.sequence + 1
-        entry = Entry(
-            key=self.key,
-            sequence=sequence,
-            epoch=self.__journal_epoch,
-            schema=self.schema,
-            sender=sender,
-            number=number,
-            wall=world.wall(),
-            feed=0,
-            payload=encode((events, reply)),
-        )
-        await call(WRITER, Append(entry), timeout=60.0)
-        if world.buggify("event_sourced.committed"):
-            exit_with(KILLED)
-        self.__state, self.sequence = state, sequence
-        if sender:
-            self.__replies.setdefault(sender, _Replies()).add(number, reply)
-        self.committed(state, events)
-        self.__send_due()
-        if self.snapshot_now(state, sequence - self.__snapshot_at):
-            await self.__take_snapshot()
-        return reply
+        numbered = self.__numbered
+        lasting = bool(sender) and numbered is not None and (numbered.lasting or numbered.remembered)
+        wall = world.wall()
+        if self.__at_once:
+            self._journal_settled(gate.accept(events, state, caller, reply, sender, number, wall, lasting))
+            return True
+        payload = pack_outcome(events, reply, lasting)
+        writer = self.__writer()
+        sequence = gate.accept(events, state, caller, reply, sender, number, wall, lasting)
+        writer.append(self.__entry(sequence, payload, wall, sender, number), self)
+        return True
 
-    async def __take_snapshot(self) -> None:
-        replies = [(sender, kept.highest, tuple(kept.kept)) for sender, kept in self.__replies.items()]
-        snapshot = Snapshot(
-            key=self.key,
-            sequence=self.sequence,
-            epoch=self.__journal_epoch,
-            schema=self.schema,
-            wall=self.world.wall(),
-            payload=encode((self.__state, tuple(replies))),
-        )
-        self.__snapshot_at = self.sequence
-        # Nobody waits for a snapshot: if it is lost, recovery reads more entries.
-        send_request(WRITER, Append(None, snapshot), "snapshot")
+    def __entry(self, sequence: int, payload: bytes, wall: float, sender: str = "", number: int = 0) -> Entry:
+        return Entry(self.key, sequence, self.__journal_epoch, self.schema, sender, number, wall, 0, payload)
+
+    # -- commits -------------------------------------------------------------------------------------
+
+    def _journal_settled(self, sequence: int) -> None:
+        process = self.__own
+        if process.exiting is not None:
+            return
+        soon = not self.__at_once and sequence - self.__snapshot_at >= self.snapshot_every
+        if self.__plain and not self.__told and not soon:
+            if self.world.buggify("event_sourced.committed"):
+                process.interrupt(KILLED)
+                return
+            for step in self.__gate.settle(sequence):
+                self.__release(step, step.error)
+            if self.__saver is not None:
+                self.__saver.touch()
+            return
+        self.__settled_to = sequence
+        if not self.__told:
+            self.__told = True
+            # Before what waits: it is older, and others wait for what it lets out.
+            process.post(_SETTLED, first=True)
+
+    def _journal_lost(self, error: Exception) -> None:
+        if self.__own.exiting is None:
+            self.__own.post(Lost(error), first=True)
+
+    def __settle(self) -> Any:
+        """The writer has committed: make it true, then let out what waited for it."""
+        self.__told = False
+        if self.world.buggify("event_sourced.committed"):
+            exit_with(KILLED)
+        gate = self.__gate
+        before = gate.settled
+        released = gate.settle(self.__settled_to)
+        if gate.settled != before:
+            for step in released:
+                if step.events:
+                    self.committed(step.state, step.events)
+            self.__send_due()
+            self.__look_at_timers()
+            if self.__saver is not None:
+                self.__saver.touch()
+            elif not self.__at_once and self.snapshot_now(gate.committed, gate.settled - self.__snapshot_at):
+                self.__take_snapshot()
+        for step in released:
+            self.__release(step, step.error)
+        return _RECONCILE if self.__reconciles and gate.settled != before else None
+
+    def __discard(self, error: Exception) -> None:
+        """A commit failed: forget what it held. Only a lack of room leaves this process as it was."""
+        if not isinstance(error, StoreFull):
+            raise error
+        for step in self.__gate.discard():
+            self.__release(step, StoreFull(error.path, error.reason))
+        settling, self.__settling = self.__settling, {}
+        for destination, number in settling.items():
+            self.__pause(destination, number)
+        if self.__alarm is not None:
+            # A timer's own command may be among what was lost.
+            self.__alarm.again_after(1.0)
+
+    def __release(self, step: Step, error: Exception | None) -> None:
+        caller = step.caller
+        if caller is None:
+            return
+        deferred = self.__own.deferred
+        if deferred:
+            deferred.pop(caller, None)
+        if error is None:
+            caller.answer(step.reply)
+        else:
+            caller.refuse(error)
+
+    # -- snapshots -----------------------------------------------------------------------------------
+
+    def __take_snapshot(self) -> None:
+        gate = self.__gate
+        snapshot = self.__snapshot(gate.settled)
+        self.__snapshot_at = gate.settled
+        writer = self.__writer()
+        writer.keep(snapshot, floor_of(self.retain, writer.journal, self.key, snapshot.sequence, snapshot.wall))
+
+    def __snapshot(self, sequence: int) -> Snapshot:
+        """The committed state as a record, after forgetting who was not heard of for long."""
+        gate, wall = self.__gate, self.world.wall()
+        gate.forget(wall - self.dedup_ttl)
+        if self.__timed:
+            gate.forget_all_but(TIMER, {timer.name for timer in self.timers(gate.committed)})
+        return Snapshot(self.key, sequence, self.__journal_epoch, self.schema, wall, pack_state(gate))
+
+    def __save(self) -> None:
+        """Save the state: an entry that marks the place, with the snapshot that it stands for."""
+        saver = self.__saver
+        if saver is None or not saver.take():
+            return
+        sequence = saver.sequence
+        entry = self.__entry(sequence, SAVED, self.world.wall())
+        self.__writer().append(entry, saver, self.__snapshot(sequence), floor=sequence)
+
+    def terminate(self, reason: object) -> Any:
+        """Runs before an end that is not a kill: a process that saves periodically saves, unless it has crashed."""
+        if self.__saver is not None and is_orderly(reason):
+            self.__save()
+
+    # -- timers --------------------------------------------------------------------------------------
+
+    def __look_at_timers(self, *, rang: bool = False) -> None:
+        """Handle what is due, one at a time, and set the alarm for what comes next."""
+        alarm, gate = self.__alarm, self.__gate
+        if alarm is None:
+            return
+        fire = alarm.look(self.timers(gate.speculative), gate.highest, self.world.wall(), rang)
+        if fire is not None:
+            self.__fire(fire)
+
+    def __fire(self, fire: Fire) -> None:
+        """Handle a timer's command; that it was handled is an entry, whatever comes of it."""
+        sender, number = fire.sender, fire.number
+        self.__numbered = Numbered(sender, number, cast("Any", fire.timer.command), lasting=True)
+        outcome: Outcome = ((), None)
+        if (self.key, sender, number) not in self.__aside:
+            outcome = self.__decided(sender, fire.timer.command)
+        self.__accept(((), None) if isinstance(outcome, Refuse) else outcome, None, sender, number)
 
     # -- deliveries ----------------------------------------------------------------------------------
 
     def __send_due(self) -> None:
-        for delivery in self.__outbox.due(self.pending(self.__state)):
+        if not self.__owes:
+            return
+        due = self.__outbox.due(self.pending(self.__gate.committed))
+        if self.__settling:
+            owed = self.__outbox.head
+            self.__settling = {name: number for name, number in self.__settling.items() if owed(name, number)}
+        for delivery in due:
             send_request(
                 delivery.destination,
-                Numbered(self.key, delivery.number, cast("Any", delivery.command)),
-                _Sent(delivery.destination, delivery.number),
+                Numbered(self.key, delivery.number, cast("Any", delivery.command), lasting=True),
+                Sent(delivery.destination, delivery.number),
                 timeout=5.0,
             )
 
-    async def __answered(self, answer: Answer, destination: str, number: int) -> None:
+    def __answered(self, answer: Answer, destination: str, number: int) -> None:
         refusal = answer.reason if isinstance(answer.reason, Refused) else None
         if answer.failed and refusal is None:
             self.__pause(destination, number)
             return
         delivery = self.__outbox.head(destination, number)
-        if delivery is None:
+        if delivery is None or self.__settling.get(destination) == number:
             return
         if refusal is None:
             own = delivery.settled
@@ -365,30 +447,50 @@ class EventSourced(GenServer, Generic[S, E]):
         else:
             self.__pause(destination, number)
             return
-        self.__outbox.arrived(destination)
-        await self.__do(own)
-        self.__send_due()
+        # It stays under way until our own entry is committed: then the state owes it no more.
+        self.__settling[destination] = number
+        if not self.__do(own):
+            del self.__settling[destination]
+            self.__pause(destination, number)
 
     def __pause(self, destination: str, number: int) -> None:
         seconds = self.__outbox.failed(destination, number)
         if seconds is not None:
-            send_after(seconds, self.__pid, _SendAgain(destination))
-
-    @property
-    def __pid(self) -> Pid:
-        return self.__own.pid
+            send_after(seconds, self.__own.pid, SendAgain(destination))
 
     # -- what others see -----------------------------------------------------------------------------
 
     def state(self) -> object:
-        return self.format_status(self.__state)
+        return self.format_status(self.__gate.committed)
 
-    def describe(self, state: S) -> str:
-        """The committed state in a few words, for a line of the tree; names no secret."""
-        return ""
+    def replace_state(self, state: Any) -> Any:
+        """Refused: the state is what the journal says, and only a command adds to that (Y5)."""
+        raise Misuse(f"{self.key} is durable: its state follows from its journal, send it a command instead")
+
+    def system_code_change(self, code: type | ModuleType, old_vsn: object, extra: object) -> None:
+        """Take on newly loaded code; `code_change` gets and returns the committed state (Y6).
+
+        It may only do what a recovery by the new class would do as well: nothing of it is journalled. What
+        was accepted and is not committed yet is committed first.
+        """
+        gate = self.__gate
+        if gate.steps:
+            if not self.__at_once:
+                self.__writer().flush()
+            self.__settle()
+        before = gate.committed
+
+        def convert() -> object:
+            state = self.code_change(old_vsn, before, extra)
+            if state is None or isinstance(state, CoroutineType):
+                return state
+            gate.recover(cast("S", state), gate.settled)
+            return None
+
+        renew(self, code, convert)
 
     def summary(self) -> str:
-        said = self.describe(self.__state)
+        said = self.describe(self.__gate.committed)
         return f"seq {self.sequence}" + (f", {said}" if said else "")
 
     def crash_context(self) -> str:

@@ -16,9 +16,10 @@ Source: the append-with-expected-version of event stores (Greg Young's EventStor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from types import MappingProxyType
+from typing import Final, Protocol, final, runtime_checkable
 
 from ..errors import BanyanError, Misuse
 from .record import FORMAT, DamagedRecord, Entry, NewerRecord, Snapshot
@@ -61,6 +62,18 @@ class StoreMissing(StoreError):
         )
 
 
+class NoStore(Misuse):
+    """A durable process was started on a node that keeps nothing; `process`, `node`."""
+
+    def __init__(self, process: str, node: str) -> None:
+        super().__init__(
+            f"{process} is durable, but node {node!r} has no data directory: "
+            "give it one (banyan start --data DIR, Node(data=...)), or data=':memory:' for a test"
+        )
+        self.process = process
+        self.node = node
+
+
 class StoreNotWritable(StoreError):
     """The directory cannot be made or written; `reason` is the operating system's."""
 
@@ -94,6 +107,32 @@ class StoreNewer(StoreError):
         )
         self.found = found
         self.supported = supported
+
+
+class StoreNotEmpty(StoreError):
+    """A directory that should be filled holds something; `found` names it. Nothing was changed."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(path, f"will not write into {path}", f"it holds {found!r}", "name a new or an empty directory")
+        self.found = found
+
+
+class NotABackup(StoreError):
+    """What should be restored is no whole backup; `reason`. Nothing was changed."""
+
+    def __init__(self, path: str, reason: str, advice: str = "restore another backup") -> None:
+        super().__init__(path, f"cannot restore from {path}", reason, advice)
+        self.reason = reason
+
+
+class PositionGone(StoreError):
+    """A backup cannot be restored to the point that was asked for: `wanted`, `reason`. Nothing was changed."""
+
+    def __init__(self, path: str, wanted: str, reason: str) -> None:
+        advice = "name another point, or leave it out to restore all of the backup"
+        super().__init__(path, f"cannot restore {path} to {wanted}", reason, advice)
+        self.wanted = wanted
+        self.reason = reason
 
 
 class StoreDamaged(StoreError):
@@ -141,11 +180,27 @@ class StoreClosed(StoreError, Misuse):
         self.reason = reason
 
 
+class EntriesDropped(StoreError):
+    """Entries were asked for that the key's retention has dropped; `key`, `asked` and `first`, the first one kept."""
+
+    def __init__(self, path: str, key: str, asked: int, first: int) -> None:
+        super().__init__(
+            path,
+            f"cannot read entry {asked} of {key!r}",
+            f"what was before entry {first} was dropped, as its process's retention says",
+            f"read from {first} on, or from its snapshot",
+        )
+        self.key = key
+        self.asked = asked
+        self.first = first
+
+
 class SequenceConflict(StoreError):
     """An entry or snapshot is not its key's next one. Nothing was written.
 
     `key`; `wanted` and `came` are sequences, or epochs if `what` is "epoch"; for a "snapshot" `wanted` is the
-    key's last sequence. Somebody else has written since: recover the process from the journal.
+    key's last sequence, for a "floor" the highest one that is allowed. Somebody else has written since: recover
+    the process from the journal.
     """
 
     def __init__(self, key: str, wanted: int, came: int, what: str = "sequence", path: str = "") -> None:
@@ -153,13 +208,17 @@ class SequenceConflict(StoreError):
             path,
             f"cannot append to {key!r}",
             f"its {'next' if what == 'sequence' else 'last'} {'epoch' if what == 'epoch' else 'sequence'} is "
-            f"{wanted}, got {'a snapshot of ' if what == 'snapshot' else ''}{came}",
+            f"{wanted}, got {f'a {what} of ' if what in ('snapshot', 'floor') else ''}{came}",
             "recover the process from the journal and decide again",
         )
         self.key = key
         self.wanted = wanted
         self.came = came
         self.what = what
+
+
+# The floors of a commit that drops nothing.
+NO_FLOORS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @final
@@ -181,6 +240,8 @@ class JournalStats:
         commits: committed groups since this open, without empty ones.
         bytes_used: bytes that hold records, in the store's own terms.
         bytes_limit: bytes it can hold before it has to grow its map; 0 if it has none.
+        position: of the last entry committed, counted over all keys from 1; 0 before the first.
+        full: whether new entries are refused because there is no room.
     """
 
     keys: int
@@ -189,6 +250,8 @@ class JournalStats:
     commits: int
     bytes_used: int
     bytes_limit: int
+    position: int = 0
+    full: bool = False
 
 
 @runtime_checkable
@@ -207,19 +270,26 @@ class Journal(Protocol):
     def path(self) -> str:
         """Where it is kept, for people."""
 
-    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
+    def commit(
+        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+    ) -> None:
         """Write entries, in their order, and snapshots; all or nothing; durable when it returns.
+
+        Each entry is given its position (`Entry.feed`): one more than the last, over all keys and opens.
 
         Args:
             entries: of any keys; several of one key follow each other by sequence.
             snapshots: of any keys, up to the key's last entry, those of this commit included. Only a key's
                 newest is kept; an older one than is stored is passed over.
+            floors: by key, the first entry to keep: those below are read no more, and their room is used
+                again in time. Each comes with a snapshot of its key, so that what is dropped is part of a
+                state, and lies at most one beyond it; one below an earlier floor changes nothing.
 
         Raises:
             SequenceConflict: an entry's sequence is not its key's head + 1, its epoch is below the key's
-                last, or a snapshot lies beyond the head. Nothing was written.
+                last, a snapshot lies beyond the head, or a floor beyond its snapshot. Nothing was written.
             Misuse: a record's value is out of its bounds, or the journal is read-only. Nothing was written.
-            StoreFull: no room. Nothing was written.
+            StoreFull: no room. Nothing was written, and no entries are taken until there is room again.
             StoreFailed: anything else; the journal is of no more use.
         """
 
@@ -234,8 +304,14 @@ class Journal(Protocol):
             StoreNewer: a record is of a later format.
         """
 
+    def first(self, key: str) -> int:
+        """The first entry of a key that was not dropped, or would not be if it were there; 1 to begin with."""
+
     def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
-        """A key's entries with sequences above `after`, in order, at most `limit`; errors as for `load`."""
+        """A key's entries with sequences above `after`, in order, at most `limit`.
+
+        Raises: as `load`, and EntriesDropped: entry `after` + 1 was dropped.
+        """
 
     def keys(self, prefix: str = "") -> list[str]:
         """All keys with an entry that begin with `prefix`, ordered by their UTF-8 bytes."""
@@ -256,7 +332,13 @@ class Journal(Protocol):
 MAX_META = 64 << 10  # bytes of a named value
 
 
-def advance(heads: dict[str, Head], entries: Sequence[Entry], snapshots: Sequence[Snapshot], path: str = "") -> None:
+def advance(
+    heads: dict[str, Head],
+    entries: Sequence[Entry],
+    snapshots: Sequence[Snapshot],
+    path: str = "",
+    floors: Mapping[str, int] = NO_FLOORS,
+) -> None:
     """Move `heads` past a group, or refuse it: the one judgement that all backends share. Pure.
 
     Args:
@@ -276,6 +358,10 @@ def advance(heads: dict[str, Head], entries: Sequence[Entry], snapshots: Sequenc
         head = heads[snapshot.key]
         if not 1 <= snapshot.sequence <= head.sequence:
             raise SequenceConflict(snapshot.key, head.sequence, snapshot.sequence, "snapshot", path)
+    for key, floor in floors.items():
+        highest = max((snapshot.sequence + 1 for snapshot in snapshots if snapshot.key == key), default=0)
+        if not 1 <= floor <= highest:
+            raise SequenceConflict(key, highest, floor, "floor", path)
 
 
 def touched(entries: Sequence[Entry], snapshots: Sequence[Snapshot]) -> list[str]:

@@ -28,7 +28,7 @@ and of etcd's write-ahead log.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 from zlib import crc32
 
@@ -92,7 +92,9 @@ class Entry:
         number: the command's number; 0 for none.
         wall: when it was accepted, in seconds since the Unix epoch. For people and retention; nothing is
             ordered by it.
-        feed: the position in the node's change feed; 0 as long as none was given.
+        feed: its position: 1 for the first entry of a store, then one more for each, whatever its key. The
+            journal gives it with the commit; 0 before. No part of what an entry says: two that differ only
+            in this are equal.
         payload: events and reply, as the codec wrote them; at most MAX_PAYLOAD bytes.
     """
 
@@ -103,11 +105,11 @@ class Entry:
     sender: str
     number: int
     wall: float
-    feed: int
+    feed: int = field(compare=False)
     payload: bytes
 
-    def pack(self) -> bytes:
-        """The record's bytes in format 1; `Misuse` if a value is out of its bounds."""
+    def pack(self, position: int | None = None) -> bytes:
+        """The record's bytes in format 1, with `position` as its feed if given; `Misuse` if out of bounds."""
         key, sender, payload = _bytes(self.key), _bytes(self.sender), self.payload
         if not 1 <= len(key) <= MAX_KEY or len(sender) > MAX_KEY or len(payload) > MAX_PAYLOAD:
             raise _too_long(len(key), len(sender), len(payload))
@@ -126,7 +128,7 @@ class Entry:
                 self.epoch,
                 self.wall,
                 self.number,
-                self.feed,
+                self.feed if position is None else position,
             )
         except struct.error as error:
             raise _out_of_bounds(self, error) from error

@@ -1,203 +1,442 @@
 """The journal's writer: the one process that touches the store, committing in groups.
 
-A group is everything that has come when the writer commits; it waits a few passes of the loop for those
-that were just answered to come back with their next command. Replies leave only after the
-commit. Reads go through the same mailbox, so a process that recovers sees every append that its
-predecessor had sent.
+A durable process hands it entries and goes on; the writer commits what has come, as one group, and tells
+each process how far its entries are on the disk. It waits a few passes of the loop for those that were
+just answered to come back with their next command. A process that recovers reads through the writer, which
+first commits what a predecessor had handed over, so that no late entry of the dead can follow.
 
 The commit runs inline, on the loop: a thread starves beside a busy loop (it waits for the GIL around
 every put), and a commit takes 0.2-8 ms. `docs/decisions/0003-inline-commit.md` has the figures.
 
-A commit that fails without harm (the disk is full) is refused to those who asked; any other failure ends
-the writer, because a retried fsync lies: its supervisor gives up and the node stops. Source: durability
-promises P1 and P7; LMDB's single writer.
+A commit that fails without harm (the disk is full) is told to those whose entries were in it; any other
+failure ends the writer, because a retried fsync lies: its supervisor gives up and the node stops. If the
+writer ends, so does every process that had entries in its hands.
+
+A node has two: one for what is durable, and one, over a store of its own that is opened when it is first
+needed, for what is relaxed; a group never mixes the two. Source: durability promises P1 and P7; LMDB's single
+writer.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast, final
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, final
 
 import trio
 
 from ..behaviours.gen import Ack, Behaviour
 from ..behaviours.sys import serve_system
-from ..errors import BanyanError
+from ..errors import BanyanError, NoProcess
 from ..kernel.exits import ProcessExit
-from ..kernel.messages import Call
-from ..kernel.parking import park
+from ..kernel.parking import NOTHING, park, wake
 from ..kernel.process import Body, Process
-from ..kernel.requests import Asker, Caller, SystemCaller, Waiting
+from ..kernel.requests import Caller, SystemCaller, Waiting
 from ..kernel.signals import Exit
-from .journal import Journal, SequenceConflict, StoreFull
+from ..kernel.table import ProcessTable
+from .durability import Durability, OtherDurability
+from .journal import Journal, NoStore, SequenceConflict, StoreFull
+from .poison import SetAsides
 from .record import Entry, Snapshot
 
 SERVICE = "journal"
 # Passes of the loop without a new append after which a group is committed: a command's way from its reply
 # to the sender's next append takes three.
 QUIET_PASSES = 4
+# Seconds without one after which it is committed too: where others compute, passes cost more than a commit.
+QUIET_SECONDS = 0.001
+# Entries and snapshots; a process that would make a group larger commits it there and then.
 LARGEST_GROUP = 4096
-_CALLERS = (Caller, Asker)
 WRITER = "journal.writer"
+# Of the store whose last group a loss of power may take; the service is an `OnDemand`.
+RELAXED = "journal.relaxed"
+_IS_THERE = "relaxed"
 
 
 @final
-class Append(Call[None]):
-    """Commit one entry, and a snapshot with it if there is one; answered when both are on the disk."""
+class OnDemand:
+    """The relaxed store of a node: opened, and made, when it is first asked for.
 
-    __slots__ = ("entry", "snapshot")
+    Args:
+        open: opens it.
+        main: the durable store, which remembers that there is one.
+    """
 
-    def __init__(self, entry: Entry | None, snapshot: Snapshot | None = None) -> None:
-        self.entry = entry
-        self.snapshot = snapshot
+    def __init__(self, open: Callable[[], Journal], main: Journal) -> None:
+        self._open = open
+        self._main = main
+        self._journal: Journal | None = None
+        # Whether there is one.
+        self.made = main.get_meta(_IS_THERE) is not None
+
+    @property
+    def journal(self) -> Journal:
+        """The store, opened now if need be; raises as the open of any store does."""
+        if self._journal is None:
+            if not self.made:
+                self._main.set_meta(_IS_THERE, b"1")
+                self.made = True
+            self._journal = self._open()
+        return self._journal
+
+    @property
+    def opened(self) -> bool:
+        """Whether it is open."""
+        return self._journal is not None
+
+    def holds(self, key: str) -> bool:
+        """Whether it has a history of a key; does not make it."""
+        return self.made and self.journal.head(key) > 0
+
+    def close(self) -> None:
+        """Close it if it was opened."""
+        if self._journal is not None:
+            self._journal.close()
+
+
+class Author(Protocol):
+    """Who hands over entries, and is told what became of them. Neither method may wait or raise."""
+
+    def _journal_settled(self, sequence: int) -> None:
+        """Every entry up to this one is on the disk."""
+
+    def _journal_lost(self, error: Exception) -> None:
+        """No entry that was not settled is on the disk, nor will be."""
 
 
 @final
-class Load(Call[tuple[Snapshot | None, list[Entry]]]):
-    """The newest snapshot of a key and the entries after it."""
+class Lost:
+    """An author's note to itself: nothing that was not settled will be, because of `error`."""
 
-    __slots__ = ("key",)
+    __slots__ = ("error",)
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
-class _Group(list[Caller], Waiting):
-    """The appends in hand; if the writer ends, they fail like those in its mailbox."""
+@final
+class _Group(Waiting):
+    """What was handed over and is not on the disk: entries with their authors, snapshots, and floors."""
+
+    __slots__ = ("authors", "entries", "floors", "saved", "snapshots")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.authors: list[Author] = []
+        self.snapshots: list[Snapshot] = []
+        self.floors: dict[str, int] = {}
+        # Snapshots that stand or fall with an entry of the group, and their floors.
+        self.saved: list[tuple[Entry, Snapshot, int]] = []
+
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.snapshots)
+
+    def keep(self, snapshot: Snapshot, floor: int) -> None:
+        """Take a snapshot and its key's new floor, 0 for none."""
+        self.snapshots.append(snapshot)
+        if floor > 1:
+            self.floors[snapshot.key] = max(floor, self.floors.get(snapshot.key, 0))
 
     def fail(self, reason: object) -> None:
-        for caller in self:
-            caller.fail(reason)
+        """The writer has ended: nobody will ever commit these."""
+        authors = {id(author): author for author in self.authors}
+        self.clear()
+        for author in authors.values():
+            author._journal_lost(_gone(reason))
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.entries.clear()
+        self.authors.clear()
+        self.snapshots.clear()
+        self.floors.clear()
+        self.saved.clear()
+
+
+def _gone(reason: object) -> NoProcess:
+    return NoProcess(f"the journal's writer has ended ({reason!r}): start again from the store", WRITER)
+
+
+def writer_of(table: ProcessTable, name: str = WRITER) -> JournalWriter:
+    """The living writer of a node: of its durable store, or with RELAXED of its relaxed one.
+
+    Raises:
+        NoProcess: there is none now.
+    """
+    writer = table.services.get(f"{name} writer" if name == RELAXED else name)
+    if not isinstance(writer, JournalWriter):
+        raise NoProcess("the journal's writer is not alive: wait until it was restarted", WRITER)
+    return writer
+
+
+def place_of(table: ProcessTable, key: str, durability: Durability, process: str) -> str:
+    """The service whose writer keeps a key of a durability class; "" for a volatile one.
+
+    Raises:
+        NoStore: the node keeps nothing.
+        OtherDurability: the key's history lies elsewhere.
+        NoProcess: that store's writer is not alive.
+    """
+    relaxed = table.services.get(RELAXED)
+    if SERVICE not in table.services:
+        if durability != "volatile":
+            raise NoStore(process, table.node)
+        return ""
+    if durability in ("relaxed", "volatile") and writer_of(table).head(key):
+        raise OtherDurability(key, "durable or periodic", durability)
+    if durability == "relaxed":
+        if not isinstance(relaxed, OnDemand):
+            raise NoStore(process, table.node)
+        return RELAXED
+    # Asked only for keys that are new here: a relaxed store that is damaged stops nobody who has a history.
+    if isinstance(relaxed, OnDemand) and relaxed.made and not writer_of(table).head(key) and relaxed.holds(key):
+        raise OtherDurability(key, "relaxed", durability)
+    return "" if durability == "volatile" else WRITER
 
 
 @final
 class JournalWriter(Behaviour):
-    """Serves `Append` and `Load`; started by the node under its system supervisor, as `journal.writer`."""
+    """Started by the node under its system supervisor, as `journal.writer`; reached by `writer_of`.
+
+    Args:
+        store: what it writes to.
+        service: under which name `writer_of` finds it.
+    """
 
     trap_exit = True
     mailbox_limit: ClassVar[int] = 1_000_000
     _behaviour_scoped = False
+    _behaviour_hurries = False  # what it was given before it was told to end is still committed
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, store: Journal | OnDemand, service: str = WRITER) -> None:
+        self._store = store
+        self._service = f"{service} writer" if service == RELAXED else service
         self.groups = 0
         self.entries = 0
+        self._group = _Group()
         self._last = 0
         self._lonely = 0
+        self._failure: BaseException | None = None
+        self._process: Process
 
     def state(self) -> object:
-        return {"groups": self.groups, "entries": self.entries, "epoch": self.journal.epoch}
+        opened = not isinstance(self._store, OnDemand) or self._store.opened
+        return {"groups": self.groups, "entries": self.entries, "epoch": self.journal.epoch if opened else None}
+
+    @property
+    def journal(self) -> Journal:
+        """The store, opened now if it is one on demand."""
+        store = self._store
+        return store.journal if isinstance(store, OnDemand) else store
+
+    @property
+    def set_asides(self) -> SetAsides:
+        """The commands that were set aside in this store; read once in the life of the node."""
+        services, name = self._process.table.services, f"{self._service} set-asides"
+        found = services.get(name)
+        if not isinstance(found, SetAsides):
+            found = services[name] = SetAsides(self.journal)
+        return found
+
+    # -- what durable processes ask ------------------------------------------------------------------
+
+    def append(self, entry: Entry, author: Author, snapshot: Snapshot | None = None, floor: int = 0) -> None:
+        """Take an entry that is its key's next one; `author` is told later, never during this call.
+
+        Args:
+            snapshot, floor: of the same key, to be committed with it: as for `keep`.
+
+        Raises: what a commit raises, if the group was so large that it was committed now.
+        """
+        group = self._group
+        group.entries.append(entry)
+        group.authors.append(author)
+        if snapshot is not None:
+            group.saved.append((entry, snapshot, floor))
+        self._woken(group)
+
+    def keep(self, snapshot: Snapshot, floor: int = 0) -> None:
+        """Take a snapshot. Nobody is told: if it is lost, recovery reads more entries.
+
+        Args:
+            floor: the first entry of the key to keep from now on; 0: nothing is dropped.
+        """
+        self._group.keep(snapshot, floor)
+        self._woken(self._group)
+
+    def write_alone(self, key: str, payload: bytes, wall: float) -> int:
+        """Commit one entry of a key that no process runs, now, behind all that was handed over; its sequence.
+
+        Raises: StoreFull: nothing was written; whatever else a commit raises, which ends the writer.
+        """
+        self.flush()
+        sequence = self.journal.head(key) + 1
+        try:
+            self.journal.commit([Entry(key, sequence, self.journal.epoch, 1, "", 0, wall, 0, payload)])
+        except StoreFull:
+            raise
+        except BaseException as error:
+            self._failure = error
+            self._process.post(None)
+            raise
+        return sequence
+
+    def head(self, key: str) -> int:
+        """The last entry of a key, after committing all that was handed over."""
+        if self._group:
+            self.flush()
+        return self.journal.head(key)
+
+    def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
+        """The newest snapshot of a key and the entries after it, after committing all that was handed over.
+
+        Raises: StoreDamaged, StoreNewer: the key's own records; the store serves the others.
+        """
+        if self._group:
+            self.flush()
+        return self.journal.load(key)
+
+    def _woken(self, group: _Group) -> None:
+        if len(group) >= LARGEST_GROUP:
+            self.flush()
+            return
+        process = self._process
+        task = process.task
+        if task is not None and task.custom_sleep_data is process:
+            wake(task, NOTHING)
+
+    def flush(self) -> None:
+        """Commit now what was handed over, in the caller's place: a failure is the writer's too, and ends it."""
+        try:
+            self._commit()
+        except BaseException as error:
+            self._failure = error
+            self._process.post(None)
+            raise
+
+    # -- the process ---------------------------------------------------------------------------------
 
     @classmethod
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
         process.behaviour = writer = cls(*args)
+        writer._process = process
+        process.table.services[writer._service] = writer
         ack.ok()
         return writer._live, None
 
     async def _live(self, process: Process, _argument: object) -> object:
         task = process.task
         assert task is not None
-        group = _Group()
-        process.current = group
-        while True:
-            if process.exiting is not None:
-                raise ProcessExit(process.exiting)
-            mailbox = process.mailbox
-            if not mailbox:
-                task.custom_sleep_data = process
-                await park()
-                continue
-            other = self._take(process, group)
-            if other is None:
-                await self._gather(process, group)
-            # Anything but an append sees what came before it committed.
-            self._commit(group)
-            if isinstance(other, SystemCaller):
-                stop = await serve_system(process, self, other)
-                if stop is not None:
-                    return stop.reason
-            elif isinstance(other, Caller | Asker):
-                self._read(other)
-            elif isinstance(other, Exit) and other.source == process.parent:
-                return other.reason
+        # Whoever has entries in it is told if this process ends.
+        process.current = self._group
+        try:
+            while True:
+                if process.exiting is not None:
+                    raise ProcessExit(process.exiting)
+                if self._group:
+                    await self._gather(process)
+                    self._commit()
+                elif not process.mailbox:
+                    task.custom_sleep_data = process
+                    await park()
+                    continue
+                if process.mailbox:
+                    message = process.took(process.mailbox.popleft())
+                    if self._failure is not None:
+                        raise self._failure
+                    if isinstance(message, SystemCaller):
+                        stop = await serve_system(process, self, message)
+                        if stop is not None:
+                            return stop.reason
+                        process.current = self._group
+                    elif isinstance(message, Caller):
+                        message.refuse(BanyanError(f"the journal's writer does not know {message.request!r}"))
+                    elif isinstance(message, Exit) and message.source == process.parent:
+                        return message.reason
+        finally:
+            process.table.services.pop(self._service, None)
 
-    def _take(self, process: Process, group: _Group) -> object:
-        """Move appends from the mailbox to the group, up to the first message that is none; returns that."""
-        mailbox = process.mailbox
-        while mailbox:
-            message = mailbox.popleft()
-            if process.uncounted or process.senders:
-                message = process.took(message)
-            if not (isinstance(message, Caller | Asker) and isinstance(message.request, Append)):
-                return message
-            group.append(message)
-        return None
-
-    async def _gather(self, process: Process, group: _Group) -> None:
+    async def _gather(self, process: Process) -> None:
         """Let the group grow while others who were just answered come back, for a few passes of the loop.
 
         A pass costs microseconds, a commit hundreds of them. A writer that was alone in the last groups is
-        not made to wait, but for every eighth time, in which two that alternate find together.
+        not made to wait, but for every eighth time, in which two that alternate find together. Where passes
+        take long, because somebody computes, fewer are waited for.
         """
+        group = self._group
         self._lonely = self._lonely + 1 if len(group) == 1 and self._last == 1 else 0
         if self._lonely % 8:
             return
-        quiet = 0
-        while quiet < QUIET_PASSES and len(group) < LARGEST_GROUP:
+        quiet, since = 0, trio.current_time()
+        while quiet < QUIET_PASSES:
             size = len(group)
             await trio.lowlevel.checkpoint()
-            mailbox = process.mailbox
-            while mailbox and type(mailbox[0]) in _CALLERS and type(mailbox[0].request) is Append:  # type: ignore[attr-defined]  # a Caller
-                group.append(cast("Caller", mailbox.popleft()))
             if process.exiting is not None:
                 raise ProcessExit(process.exiting)
-            quiet = quiet + 1 if len(group) == size else 0
+            now = trio.current_time()
+            if len(group) != size:
+                quiet, since = 0, now
+            elif now - since >= QUIET_SECONDS:
+                return
+            else:
+                quiet += 1
 
-    def _read(self, caller: Caller) -> None:
-        if not isinstance(caller.request, Load):
-            caller.refuse(BanyanError(f"the journal's writer does not know {caller.request!r}"))
-            return
-        try:
-            caller.answer(self.journal.load(caller.request.key))
-        except BanyanError as error:
-            # A damaged record stops its own process only; the store serves the others.
-            caller.refuse(error)
-
-    def _commit(self, group: _Group) -> None:
-        """Commit all of `group` in one transaction and answer them; empties the list."""
+    def _commit(self) -> None:
+        """Commit the group in one transaction and tell its authors; empties it."""
+        group = self._group
         if not group:
             return
+        if self._failure is not None:
+            raise self._failure
         self._last = len(group)
-        entries: list[Entry] = []
-        snapshots: list[Snapshot] = []
-        accepted: list[Caller] = []
-        heads: dict[str, int] = {}
-        for caller in group:
-            request = caller.request
-            assert isinstance(request, Append)
-            entry = request.entry
-            if entry is not None:
-                head = heads.get(entry.key)
-                if head is None:
-                    head = self.journal.head(entry.key)
-                if entry.sequence != head + 1:
-                    # Checked one by one, so that a stale incarnation cannot fail the others' commit.
-                    caller.refuse(SequenceConflict(entry.key, head + 1, entry.sequence))
-                    continue
-                heads[entry.key] = entry.sequence
-                entries.append(entry)
-            if request.snapshot is not None:
-                snapshots.append(request.snapshot)
-            accepted.append(caller)
+        settled, strangers = self._judge(group)
         try:
-            self.journal.commit(entries, snapshots)
+            if group.floors:
+                self.journal.commit(group.entries, group.snapshots, group.floors)
+            else:
+                self.journal.commit(group.entries, group.snapshots)
         except (StoreFull, SequenceConflict) as error:
             group.clear()
-            for caller in accepted:
-                caller.refuse(error)
-            return
-        # Not before: if the commit ends this process, who waits for it is told by the group.
-        group.clear()
-        self.groups += 1
-        self.entries += len(entries)
-        for caller in accepted:
-            caller.answer(None)
+            for author, _ in settled.values():
+                author._journal_lost(error)
+        else:
+            self.groups += 1
+            self.entries += len(group.entries)
+            # Not before: if the commit ends this process, who waits for it is told by the group.
+            group.clear()
+            for author, sequence in settled.values():
+                author._journal_settled(sequence)
+        for author, conflict in strangers.values():
+            author._journal_lost(conflict)
+
+    def _judge(self, group: _Group) -> tuple[dict[int, tuple[Author, int]], dict[int, tuple[Author, SequenceConflict]]]:
+        """How far each author gets with this group; takes out entries that are not their key's next one.
+
+        Checked one by one, so that a stale incarnation cannot fail the others' commit.
+        """
+        heads: dict[str, int] = {}
+        settled: dict[int, tuple[Author, int]] = {}
+        strangers: dict[int, tuple[Author, SequenceConflict]] = {}
+        accepted: list[Entry] = []
+        head_of, epoch = self.journal.head, self.journal.epoch
+        for entry, author in zip(group.entries, group.authors, strict=True):
+            key, sequence = entry.key, entry.sequence
+            if entry.epoch != epoch:
+                # The fence: whoever recovered in another life of the node decides nothing in this one, also
+                # where the key has no entry of this epoch yet that the journal could hold against it.
+                strangers.setdefault(id(author), (author, SequenceConflict(key, epoch, entry.epoch, "epoch")))
+                continue
+            head = heads.get(key)
+            if head is None:
+                head = head_of(key)
+            if sequence != head + 1:
+                strangers.setdefault(id(author), (author, SequenceConflict(key, head + 1, sequence)))
+                continue
+            heads[key] = sequence
+            settled[id(author)] = (author, sequence)
+            accepted.append(entry)
+        if strangers:
+            group.entries[:] = accepted
+        for entry, snapshot, floor in group.saved:
+            if not strangers or any(entry is one for one in accepted):
+                group.keep(snapshot, floor)
+        return settled, strangers

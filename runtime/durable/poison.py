@@ -1,0 +1,266 @@
+"""Poison commands: a command that crashes its process again and again is set aside, with all that is needed to mend it.
+
+A numbered command over which `handle` or `apply` raises ends its process; its sender sends it again, and so it
+would go on. The crashes on one number are counted, durably, and with the last one that the class allows
+(`poison_after`) the command is written down with the state that it met and the entry before it. From then on
+it is answered `CommandSetAside` and not tried any more. After a mend `replay_poisoned` has the process handle
+it once, and then the first sender gets that reply, if it asks; `discard_poisoned` gives it up, and then that
+sender is refused. A delivery waits for one of the two, and so do those behind it.
+
+All of it lies in the store of the process, under the key "@poisoned", in the order of its happening.
+Source: the dead-letter queues of message brokers; Temporal's stuck workflows, which wait for a fix.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from ..codec.cbor import decode, encode
+from ..codec.errors import EncodeError
+from ..errors import BanyanError
+from ..kernel.api import call
+from ..kernel.messages import message
+from ..kernel.table import current_table
+from .commands import Numbered
+from .journal import Journal, StoreDamaged
+
+if TYPE_CHECKING:
+    from .writer import JournalWriter
+
+logger = logging.getLogger("banyan")
+
+KEY: Final = "@poisoned"
+# The sender of a replay is this and the position.
+REPLAY: Final = "@poisoned/"
+# Command ids whose crashes are counted at a time.
+_COUNTED: Final = 1024
+# Bytes of a state that is kept with a command.
+_LARGEST: Final = 1 << 20
+
+
+@message("banyan.poison.crashed")
+class _Crashed:
+    key: str
+    sender: str
+    number: int
+
+
+@message("banyan.poison.set_aside")
+class _SetAside:
+    key: str
+    sender: str
+    number: int
+    sequence: int
+    crashes: int
+    error: str
+    command: bytes
+    state: bytes
+
+
+@message("banyan.poison.closed")
+class _Closed:
+    position: int
+    how: str
+
+
+@final
+@dataclass(slots=True)
+class Poisoned:
+    """A command that was set aside.
+
+    Attributes:
+        position: its place in the store's list; what the functions here take.
+        key: of the process that crashed over it.
+        sender, number: its id.
+        sequence: the process's last entry before it: the state that it met is the one after that.
+        crashes: how often it had crashed when it was set aside.
+        error: the last crash, in words.
+        wall: when it was set aside, in seconds since the Unix epoch.
+        closed: "" as long as it waits; "replayed" or "discarded".
+        packed_command, packed_state: both as the codec wrote them; empty if they could not be written, or a
+            state was larger than a megabyte.
+    """
+
+    position: int
+    key: str
+    sender: str
+    number: int
+    sequence: int
+    crashes: int
+    error: str
+    wall: float
+    closed: str
+    packed_command: bytes
+    packed_state: bytes
+
+    @property
+    def command(self) -> Any:
+        """The command; None if it could not be written. Raises: DecodeError, if its class is not imported."""
+        return decode(self.packed_command) if self.packed_command else None
+
+    @property
+    def state(self) -> Any:
+        """The state that it met; None if it could not be written. Raises: DecodeError, as for `command`."""
+        return decode(self.packed_state) if self.packed_state else None
+
+
+class NotPoisoned(BanyanError):
+    """No command waits at that position; `position`, `closed`: what became of it, "" if there never was one."""
+
+    def __init__(self, position: int, closed: str) -> None:
+        found = f"it was {closed} before" if closed else "there is none"
+        super().__init__(f"no command waits at position {position}: {found}; look at the list again")
+        self.position = position
+        self.closed = closed
+
+
+@final
+@dataclass(slots=True)
+class Aside:
+    """Where a command that was set aside lies, and whether it was given up."""
+
+    position: int
+    discarded: bool = False
+
+
+@final
+class SetAsides:
+    """What a store's processes look at: which commands are set aside, and how often others have crashed."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.commands: dict[tuple[str, str, int], Aside] = {}
+        self._crashes: dict[tuple[str, str, int], int] = {}
+        try:
+            self._read(journal)
+        except StoreDamaged as error:
+            # The processes themselves are whole: they start, and what was set aside is tried again.
+            logger.error("the list of commands that were set aside is not to be read: %s", error)
+
+    def _read(self, journal: Journal) -> None:
+        if journal.head(KEY):
+            listed = {one.position: one for one in poisoned(journal, closed=True)}
+            for one in listed.values():
+                self.commands[one.key, one.sender, one.number] = Aside(one.position, one.closed == "discarded")
+            for entry in journal.read(KEY):
+                record = decode(entry.payload)
+                if isinstance(record, _Crashed):
+                    self._count((record.key, record.sender, record.number))
+            for identity in self.commands:
+                self._crashes.pop(identity, None)
+
+    def _count(self, identity: tuple[str, str, int]) -> int:
+        crashes = self._crashes[identity] = self._crashes.pop(identity, 0) + 1
+        if len(self._crashes) > _COUNTED:
+            del self._crashes[next(iter(self._crashes))]
+        return crashes
+
+    def note(
+        self,
+        writer: JournalWriter,
+        key: str,
+        numbered: Numbered[Any],
+        sequence: int,
+        state: object,
+        error: Exception,
+        most: int,
+    ) -> None:
+        """Note durably that a command has crashed its process, and set it aside if that was the `most`-th time.
+
+        Args:
+            sequence, state: the process's last entry before it, and the state that it met.
+
+        Raises: as `JournalWriter.write_alone`.
+        """
+        identity = (key, numbered.sender, numbered.number)
+        crashes = self._count(identity)
+        if crashes < most:
+            writer.write_alone(KEY, encode(_Crashed(*identity)), _wall())
+            return
+        said = f"{type(error).__name__}: {error}"[:1000]
+        record = _SetAside(*identity, sequence, crashes, said, _packed(numbered.command), _packed(state))
+        position = writer.write_alone(KEY, encode(record), _wall())
+        self.commands[identity] = Aside(position)
+        del self._crashes[identity]
+        logger.error(
+            "%s crashed %d times over command %d of %s, which is set aside at position %d: %s",
+            *(key, crashes, numbered.number, numbered.sender, position, type(error).__name__),
+        )
+
+    def close(self, writer: JournalWriter, one: Poisoned, how: str) -> None:
+        """Write down what became of a command."""
+        writer.write_alone(KEY, encode(_Closed(one.position, how)), _wall())
+        self.commands[one.key, one.sender, one.number].discarded = how == "discarded"
+
+
+def _wall() -> float:
+    return current_table().world.wall()
+
+
+def _packed(value: object) -> bytes:
+    try:
+        packed = encode(value)
+    except EncodeError:
+        return b""
+    return packed if len(packed) <= _LARGEST else b""
+
+
+def poisoned(journal: Journal, *, closed: bool = False) -> list[Poisoned]:
+    """The commands that were set aside in a store and wait for somebody to mend their process, oldest first.
+
+    Args:
+        closed: list also those that were replayed or discarded.
+
+    Raises: StoreDamaged, StoreNewer.
+    """
+    found: dict[int, Poisoned] = {}
+    for entry in journal.read(KEY):
+        match decode(entry.payload):
+            case _SetAside(key, sender, number, sequence, crashes, error, command, state):
+                found[entry.sequence] = Poisoned(
+                    *(entry.sequence, key, sender, number, sequence, crashes, error, entry.wall, "", command, state)
+                )
+            case _Closed(position, how):
+                found[position].closed = how
+    return [one for one in found.values() if closed or not one.closed]
+
+
+def _waiting(writer: JournalWriter, position: int) -> Poisoned:
+    for one in poisoned(writer.journal, closed=True):
+        if one.position == position:
+            if not one.closed:
+                return one
+            raise NotPoisoned(position, one.closed)
+    raise NotPoisoned(position, "")
+
+
+async def replay_poisoned(writer: JournalWriter, position: int, *, timeout: float = 5.0) -> Any:
+    """Have a mended process handle a command that was set aside; its reply. Applied once, however often it is tried.
+
+    Args:
+        writer: of the store that lists it: see `writer_of`.
+        position: as `poisoned` says it. The process is reached by its key, which is its name.
+        timeout: seconds to wait for the reply.
+
+    Raises:
+        NotPoisoned: none waits there.
+        Refused: the process says no; the command goes on waiting.
+        CallFailed: as of any call. If it has crashed again, the command goes on waiting.
+    """
+    one = _waiting(writer, position)
+    if not one.packed_command:
+        raise NotPoisoned(position, "")
+    sender = f"{REPLAY}{position}"
+    reply = await call(one.key, Numbered(sender, 1, one.command, lasting=True), timeout=timeout)
+    writer.set_asides.close(writer, one, "replayed")
+    return reply
+
+
+def discard_poisoned(writer: JournalWriter, position: int) -> None:
+    """Give up a command that was set aside: from now on its sender is refused.
+
+    Raises: NotPoisoned: none waits there; as `JournalWriter.write_alone`.
+    """
+    one = _waiting(writer, position)
+    writer.set_asides.close(writer, one, "discarded")
