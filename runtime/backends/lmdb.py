@@ -1,46 +1,29 @@
 """The journal in LMDB: one environment, one owner, every commit on the disk before it returns.
 
-Durability: what `commit` returned from survives kill -9 and power loss, torn sectors included (sync and
-metasync are on; the file is never mapped for writing, because then a full disk is a SIGBUS). A commit is one
-LMDB transaction: all of the group or nothing. LMDB carries on after a failed fdatasync as if nothing had
-happened, so any error but "no room" ends this journal.
+A commit is one LMDB transaction: all of the group or nothing. It appends its entries to the log as one row,
+because touching a page for every process in the group costs more than the sync does; later commits fold a
+portion of the log into `entries` (`lmdb_tail`). Each entry gets its position, one more than the entry
+committed before it, and keeps it: the positions order all that the node has ever accepted.
 
-Layout, four databases in one environment:
-
-    meta        name -> crc32, value             format, epoch, node, and what `set_meta` keeps
-    entries     key length, key, sequence -> record    a key's entries lie together, in order
-    snapshots   key -> record
-    heads       key -> sequence, epoch, crc32    shows when a key's last entries are gone
-
-Nothing that is open in LMDB outlives a call: no read transaction is kept, since an old one makes the file
-grow without bound, and the map may grow between calls only. Which directory, whose it is and whether the
-file may be mapped at all is decided in `lmdb_boot`. Sources: LMDB's `lmdb.h`; design facts from 4,000 crash
-and power-loss runs.
+How the rows look is said in `lmdb_rows`, how a transaction is run and what its failure means in `lmdb_store`,
+which directory it is and whether LMDB may be let near it in `lmdb_boot`.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import threading
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar, final
-from zlib import crc32
-
-import lmdb
 
 from ..durable.journal import (
+    NO_FLOORS,
+    EntriesDropped,
     Head,
     Journal,
     JournalStats,
-    StoreClosed,
     StoreDamaged,
-    StoreError,
-    StoreFailed,
     StoreForeign,
-    StoreFull,
     StoreNewer,
     advance,
     check_meta,
@@ -50,57 +33,37 @@ from ..durable.journal import (
     touched,
 )
 from ..durable.record import FORMAT, MAX_KEY, Entry, Snapshot
-from ..errors import BanyanError, Misuse
-from . import lmdb_boot as boot
+from . import lmdb_rows as layout
+from .lmdb_boot import DATA
+from .lmdb_floors import SWEPT_ROWS, pack_floor, unpack_floor
+from .lmdb_pages import Pages
+from .lmdb_rows import Bounds
+from .lmdb_store import MAP_SIZE, Store, Transaction
+from .lmdb_tail import FOLD_BYTES, FOLD_ENTRIES, Portion, Tail, pack_group, unpack_group
 
 T = TypeVar("T")
 
-MAP_SIZE: Final = 64 << 30  # bytes of address space, not of disk
 # A head costs some 200 bytes of memory and 2 us to look up; processes that work are far fewer.
 _CACHED_HEADS: Final = 65536
-
-_HEAD = struct.Struct(">QQ")
-_EPOCH = struct.Struct(">Qd")  # the incarnation, and when it was opened, in seconds since the Unix epoch
-_CRC = struct.Struct(">I")
-_SEQUENCE = struct.Struct(">Q")
-
-# Journals of this process, by id of their environment, for the guard below.
-_open: weakref.WeakValueDictionary[int, LmdbJournal] = weakref.WeakValueDictionary()
-
-
-def _after_fork() -> None:
-    # A child that wrote would corrupt the parent's store, and one that lived on would keep its lock.
-    for journal in list(_open.values()):
-        journal._disown()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+# Groups deleted with one commit after they were folded.
+_DELETED_GROUPS: Final = 512
 
 
 @final
 class LmdbJournal:
     """A `Journal` kept in a directory. Made by `open`; may be used from any one thread at a time."""
 
-    def __init__(
-        self, claim: boot.Claim, environment: lmdb.Environment, *, wall: float, node: str, read_only: bool
-    ) -> None:
-        self._claim = claim
-        self._path = claim.path
-        self._environment = environment
-        self._read_only = read_only
-        self._pid = os.getpid()
-        self._closed = ""  # why, once it is
-        self._failure = ""
+    def __init__(self, store: Store, *, wall: float, node: str) -> None:
+        self._store = store
+        self._path = store.path
         self._commits = 0
         self._cached: dict[str, Head] = {}
-        # LMDB has one writer; and while the map grows nobody may read. Held for one call only.
-        self._writing = threading.Lock()
-        self._mapped = threading.Lock()
-        self._meta, self._entries, self._snapshots, self._heads = (
-            self._database(name) for name in (b"meta", b"entries", b"snapshots", b"heads")
-        )
-        self._epoch = self._begin_epoch(wall, node) if not read_only else self._last_epoch()
-        _open[id(environment)] = self
+        # What the log holds. None: to be read (again).
+        self._bounds = Bounds()
+        self._held: Tail | None = None
+        store.doubt = self._forget
+        self._epoch = store.read(self._checked_epoch) if store.read_only else self._begin_epoch(wall, node)
+        store.epoch = self._epoch
 
     @classmethod
     def open(
@@ -111,6 +74,7 @@ class LmdbJournal:
         node: str = "",
         map_size: int = MAP_SIZE,
         read_only: bool = False,
+        relaxed: bool = False,
     ) -> LmdbJournal:
         """Open the store in a directory, or make one in a new or empty directory.
 
@@ -125,42 +89,20 @@ class LmdbJournal:
             map_size: bytes of address space to map, at least 16 MiB. More than the store will ever hold
                 costs nothing; halved as often as the system refuses it, doubled whenever it is full.
             read_only: read a store that no node has open; several readers may. Changes nothing in it.
+            relaxed: a loss of power may take the last group that was committed; kill -9 takes nothing.
 
         Raises:
             StoreInUse: another process has it open, or this one.
             StoreNotWritable: the directory cannot be made or written.
             StoreForeign: it holds other things, or another node's store.
             StoreNewer: it is of a later format.
-            StoreDamaged: its marker, its meta pages or its length are not what was written.
+            StoreDamaged: its marker, its meta pages or its length are not what was written, or it is an older
+                copy of what has run here.
             StoreMissing: `read_only`, and there is none.
             StoreFull, StoreFailed: no room; anything else.
         """
-        claim = boot.claim(os.fspath(path), read_only=read_only)
-        environment: lmdb.Environment | None = None
-        try:
-            if not read_only:
-                claim.note(os.getpid(), claim.epoch)
-            if claim.made == "ready":
-                boot.check_data(claim.path)
-            else:
-                boot.discard(claim.path)
-                boot.mark(claim.path, "making")
-            environment = boot.environment(claim.path, map_size, read_only=read_only)
-            journal = cls(claim, environment, wall=wall(), node=node, read_only=read_only)
-            if claim.made != "ready":
-                boot.mark(claim.path, "ready")
-            if not read_only:
-                claim.note(os.getpid(), journal.epoch)
-        except BaseException as error:
-            if environment is not None:
-                environment.close()
-            claim.release()
-            if isinstance(error, lmdb.Error):
-                raise boot.told_by_lmdb(claim.path, error) from error
-            if isinstance(error, OSError):
-                raise boot.told(claim.path, error) from error
-            raise
-        return journal
+        with Store.opening(os.fspath(path), map_size, read_only=read_only, metasync=not relaxed) as store:
+            return cls(store, wall=wall(), node=node)
 
     @property
     def epoch(self) -> int:
@@ -170,93 +112,167 @@ class LmdbJournal:
     def path(self) -> str:
         return self._path
 
+    @property
+    def bounds(self) -> Bounds:
+        """Of the log, as they are now."""
+        self._tail()
+        return self._bounds
+
     # -- writing -------------------------------------------------------------------------------------
 
-    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
-        self._check_writable()
-        if not entries and not snapshots:
-            return
+    def commit(
+        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+    ) -> None:
+        store = self._store
+        store.check_writable()
+        if entries:
+            store.check_room()
+        if entries or snapshots:
+            self._commit(entries, snapshots, floors)
+            self._commits += 1
+
+    def fold(self) -> None:
+        """Put all that the log holds into the rows where it belongs, and empty it; errors as for `commit`."""
+        self._store.check_writable()
+        while self._tail() or self._bounds.first <= self._bounds.last:
+            if not self._tail().folding_to:
+                self._tail().begin(self._bounds.last)
+            self._commit((), ())
+
+    def _commit(
+        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot], floors: Mapping[str, int] = NO_FLOORS
+    ) -> None:
+        with self._store.writing:
+            self._commit_alone(entries, snapshots, floors)
+
+    def _commit_alone(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot], floors: Mapping[str, int]) -> None:
+        tail, bounds = self._tail(), self._bounds
         # Packed before the transaction begins: a record out of its bounds is refused with nothing begun.
-        rows = [(entry, entry.pack()) for entry in entries]
+        rows = [entry.pack(position) for position, entry in enumerate(entries, bounds.position + 1)]
+        group = pack_group(entries, rows) if rows else b""
         kept = [(snapshot, snapshot.pack()) for snapshot in newest(snapshots).values()]
         keys = touched(entries, snapshots)
+        store = self._store
 
-        def work(txn: lmdb.Transaction[bytes]) -> dict[str, Head]:
-            heads = {key: self._cached.get(key) or self._stored_head(txn, key) for key in keys}
-            advance(heads, entries, snapshots, self._path)
-            put = txn.put
-            for entry, packed in rows:
-                row = _entry_key(entry.key, entry.sequence)
-                if not put(row, packed, overwrite=False, db=self._entries):
-                    raise StoreDamaged(self._path, "an entry after its key's last", entry.key, entry.sequence)
-            for key in dict.fromkeys([entry.key for entry in entries]):
-                put(key.encode(), _pack_head(key, heads[key]), db=self._heads)
+        def work(txn: Transaction) -> tuple[dict[str, Head], Bounds, list[Portion]]:
+            first, last = bounds.first, bounds.last
+            heads = {key: self._head(txn, key) for key in keys}
+            advance(heads, entries, snapshots, self._path, floors)
+            if group:
+                last += 1
+                if not txn.put(layout.number_key(last), group, overwrite=False, append=True, db=store.log):
+                    raise StoreDamaged(self._path, f"group {last} of its log exists, though the last one is {last - 1}")
             for snapshot, packed in kept:
                 self._put_snapshot(txn, snapshot, packed)
-            return heads
+            for key, floor in floors.items():
+                self._raise_floor(txn, key, floor)
+            folded: list[Portion] = []
+            if tail.done:
+                until = min(tail.folding_to, first + _DELETED_GROUPS - 1)
+                for number in range(first, until + 1):
+                    txn.delete(layout.number_key(number), db=store.log)
+                first = until + 1
+            elif tail.folding_to:
+                folded = tail.portion(max(FOLD_ENTRIES, 2 * len(rows)))
+                self._fold(txn, folded)
+            moved = Bounds(first, last, bounds.position + len(rows))
+            if (first, last) != (bounds.first, bounds.last):
+                txn.put(layout.BOUNDS_ROW, moved.pack(), db=store.meta)
+            return heads, moved, folded
 
-        heads = self._write(work)
+        heads, self._bounds, folded = store.write(work)
         self._remember(heads)
-        self._commits += 1
+        tail.folded(folded)
+        for entry, row in zip(entries, rows, strict=True):
+            tail.add(entry.key, entry.sequence, entry.epoch, row)
+        if tail.folding_to and self._bounds.first > tail.folding_to:
+            tail.finish()
+        self._begin_folding(tail)
 
-    def _put_snapshot(self, txn: lmdb.Transaction[bytes], snapshot: Snapshot, packed: bytes) -> None:
+    def _raise_floor(self, txn: Transaction, key: str, floor: int) -> None:
+        """Keep a key's history from `floor` on, and delete some of what lies below."""
+        before, unswept = unpack_floor(key, txn.get(key.encode(), db=self._store.floors), self._path)
+        last = self._stored_head(txn, key).sequence
+        first = max(before, floor)
+        for sequence in range(unswept, min(first, last + 1, unswept + SWEPT_ROWS)):
+            txn.delete(layout.entry_key(key, sequence), db=self._store.entries)
+            unswept = sequence + 1
+        txn.put(key.encode(), pack_floor(key, first, unswept), db=self._store.floors)
+
+    def _first(self, txn: Transaction, key: str) -> int:
+        if self._store.floors is None:
+            return 1
+        return unpack_floor(key, txn.get(layout.name(key), db=self._store.floors), self._path)[0]
+
+    def _begin_folding(self, tail: Tail) -> None:
+        if tail.size >= FOLD_BYTES and not tail.folding_to:
+            tail.begin(self._bounds.last)
+
+    def _fold(self, txn: Transaction, portion: list[Portion]) -> None:
+        """Put entries of the log where they belong, and say in the heads how far they go."""
+        put, entries, heads = txn.put, self._store.entries, self._store.heads
+        for key, rows, head in portion:
+            for sequence, packed in rows:
+                put(layout.entry_key(key, sequence), packed, db=entries)
+            put(key.encode(), layout.pack_head(key, head), db=heads)
+
+    def _tail(self) -> Tail:
+        """What the log holds; read from the store if that is not known."""
+        if self._held is not None:
+            return self._held
+        store = self._store
+
+        def work(txn: Transaction) -> Tail:
+            tail = Tail()
+            stored = layout.unsummed(layout.BOUNDS_ROW, txn.get(layout.BOUNDS_ROW, db=store.meta), self._path)
+            self._bounds = bounds = Bounds.unpack(stored, self._path)
+            first, last = bounds.first, bounds.last
+            held = txn.stat(store.log)["entries"]
+            if held > last - first + 1:
+                raise StoreDamaged(self._path, f"its log has {held} groups, and should go from {first} to {last}")
+            for number in range(first, last + 1):
+                packed = txn.get(layout.number_key(number), db=store.log)
+                group = unpack_group(packed) if packed is not None else None
+                if group is None:
+                    raise StoreDamaged(self._path, f"group {number} of its log, which goes from {first} to {last}")
+                for one in group:
+                    head = tail.heads.get(one.key) or self._stored_head(txn, one.key)
+                    if one.sequence <= head.sequence:
+                        continue  # folded before, and its group not deleted yet
+                    if one.sequence != head.sequence + 1:
+                        raise StoreDamaged(
+                            self._path, f"it is missing, and {one.sequence} exists", one.key, head.sequence + 1
+                        )
+                    tail.add(one.key, one.sequence, one.epoch, one.packed)
+                if not tail.heads:
+                    tail.begin(number)  # all folded up to here: what is left to do is to delete it
+            return tail
+
+        self._held = tail = store.read(work)
+        self._begin_folding(tail)
+        return tail
+
+    def _put_snapshot(self, txn: Transaction, snapshot: Snapshot, packed: bytes) -> None:
         name = snapshot.key.encode()
-        stored = txn.get(name, db=self._snapshots)
+        stored = txn.get(name, db=self._store.snapshots)
         if stored is not None:
             try:
                 if checked_snapshot(stored, snapshot.key, self._path).sequence > snapshot.sequence:
                     return
             except StoreDamaged:
                 pass  # the new one comes from a whole state; one bad snapshot must not fail others' commit
-        txn.put(name, packed, db=self._snapshots)
+        txn.put(name, packed, db=self._store.snapshots)
 
     def set_meta(self, name: str, value: bytes) -> None:
         key = b"m" + check_meta(name, value)
-        self._check_writable()
-        self._write(lambda txn: txn.put(key, _summed(key, value), db=self._meta))
+        store = self._store
+        store.check_writable()
+        store.write(lambda txn: txn.put(key, layout.summed(key, value), db=store.meta))
 
-    def _write(self, work: Callable[[lmdb.Transaction[bytes]], T]) -> T:
-        """Run `work` in a transaction and commit; if the map is full, grow it and do it again."""
-        with self._writing:
-            while True:
-                try:
-                    with self._environment.begin(write=True) as txn:
-                        return work(txn)
-                except lmdb.MapFullError:
-                    self._grow()
-                except lmdb.Error as error:
-                    raise self._refused(error) from error
-                except BanyanError:
-                    raise  # refused by `work`: the transaction was aborted
-                except BaseException:
-                    # An interrupt, before the commit or after it: the next one reads the heads anew.
-                    self._cached.clear()
-                    raise
-
-    def _refused(self, error: lmdb.Error) -> StoreError:
-        """What a failed write means. Only a lack of room leaves the journal usable."""
+    def _forget(self) -> None:
+        """Nobody knows what the store holds now: read it anew."""
         self._cached.clear()
-        if boot.no_room(self._path, error):
-            # The pages that were written belong to no transaction, so it does not matter whether they reached
-            # the disk. Not so if the meta page itself failed: then LMDB refuses every further transaction.
-            try:
-                self._environment.begin().abort()
-            except lmdb.Error as panic:
-                error = panic
-            else:
-                return StoreFull(self._path, f"no space left ({error})")
-        self._failure = str(error)
-        if isinstance(error, boot.DAMAGE):
-            return StoreDamaged(self._path, str(error))
-        return StoreFailed(self._path, self._failure)
-
-    def _grow(self) -> None:
-        """Double the map. No transaction of ours is open: writers wait for us, readers for the lock."""
-        with self._mapped:
-            try:
-                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-            except lmdb.Error as error:
-                raise StoreFull(self._path, f"the store's map cannot grow ({error})") from error
+        self._held = None
 
     def _remember(self, heads: dict[str, Head]) -> None:
         cached = self._cached
@@ -268,208 +284,164 @@ class LmdbJournal:
     # -- reading -------------------------------------------------------------------------------------
 
     def head(self, key: str) -> int:
-        self._check_usable()
+        self._store.check_usable()
         cached = self._cached.get(key)
         if cached is None:
-            cached = self._read(lambda txn: self._stored_head(txn, key))
+            cached = self._read(lambda txn: self._head(txn, key))
             self._remember({key: cached})
         return cached.sequence
 
     def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
-        def work(txn: lmdb.Transaction[bytes]) -> tuple[Snapshot | None, list[Entry]]:
-            stored = txn.get(_name(key), db=self._snapshots)
+        def work(txn: Transaction) -> tuple[Snapshot | None, list[Entry]]:
+            stored = txn.get(layout.name(key), db=self._store.snapshots)
             if stored is None:
                 return None, self._history(txn, key, 0, None)
             snapshot = checked_snapshot(stored, key, self._path)
-            head = self._stored_head(txn, key).sequence
+            head = self._head(txn, key).sequence
             if snapshot.sequence > head:
                 raise StoreDamaged(self._path, f"its snapshot is of {snapshot.sequence}, its head {head}", key)
             return snapshot, self._history(txn, key, snapshot.sequence, None)
 
         return self._read(work)
 
+    def first(self, key: str) -> int:
+        return self._read(lambda txn: self._first(txn, key))
+
     def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         return self._read(lambda txn: self._history(txn, key, max(after, 0), limit))
 
-    def _history(self, txn: lmdb.Transaction[bytes], key: str, after: int, limit: int | None) -> list[Entry]:
+    def _history(self, txn: Transaction, key: str, after: int, limit: int | None) -> list[Entry]:
         """A key's entries above `after`; refused if one is missing, the last one too.
 
         Each is looked up by itself: a cursor that steps onto a zeroed page ends the program (an assertion in
         `mdb_cursor_next`), where a look-up reports it.
         """
-        head = self._stored_head(txn, key).sequence
+        stored = self._stored_head(txn, key).sequence
+        head = self._head(txn, key).sequence
+        first = self._first(txn, key)
+        if after + 1 < first:
+            raise EntriesDropped(self._path, key, after + 1, first)
         last = head if limit is None else min(head, after + limit)
         found: list[Entry] = []
-        for sequence in range(after + 1, last + 1):
-            packed = txn.get(_entry_key(key, sequence), db=self._entries)
+        for sequence in range(after + 1, min(last, stored) + 1):
+            packed = txn.get(layout.entry_key(key, sequence), db=self._store.entries)
             if packed is None:
                 raise StoreDamaged(self._path, f"it is missing, though there are {head}", key, sequence)
             found.append(checked_entry(packed, key, sequence, self._path))
-        # Asked for even if the head says that there is nothing: the head may be what was lost.
-        if txn.get(_entry_key(key, head + 1), db=self._entries) is not None:
-            raise StoreDamaged(self._path, f"it exists, though the last one is {head}", key, head + 1)
+        for sequence, packed in self._tail().rows(key):
+            if after < sequence <= last:
+                found.append(checked_entry(packed, key, sequence, self._path))
         return found
 
-    def _stored_head(self, txn: lmdb.Transaction[bytes], key: str) -> Head:
-        stored = txn.get(_name(key), db=self._heads)
-        if stored is None:
-            return Head()
-        if len(stored) == _HEAD.size + _CRC.size:
-            head = Head(*_HEAD.unpack_from(stored))
-            if stored == _pack_head(key, head):
-                return head
-        raise StoreDamaged(self._path, "its head does not match its checksum", key)
+    def _head(self, txn: Transaction, key: str) -> Head:
+        head = self._tail().heads.get(key) or self._cached.get(key)
+        if head is None:
+            head = self._stored_head(txn, key)
+            # Asked for even if the head says that there is nothing: the head may be what was lost.
+            if txn.get(layout.entry_key(key, head.sequence + 1), db=self._store.entries) is not None:
+                raise StoreDamaged(
+                    self._path, f"it exists, though the last one is {head.sequence}", key, head.sequence + 1
+                )
+        return head
+
+    def _stored_head(self, txn: Transaction, key: str) -> Head:
+        return layout.unpack_head(key, txn.get(layout.name(key), db=self._store.heads), self._path)
 
     def keys(self, prefix: str = "") -> list[str]:
-        # The one operation that walks from page to page; on a zeroed page of heads LMDB ends the program.
-        def work(txn: lmdb.Transaction[bytes]) -> list[str]:
+        # The one operation that walks from page to page.
+        def work(txn: Transaction) -> list[str]:
+            with Pages.reading(os.path.join(self._path, DATA)) as pages:
+                if pages.check(b"heads"):
+                    raise StoreDamaged(self._path, f"page {pages.broken[0]} of {DATA} is not one of its heads")
             wanted = prefix.encode()
-            found = []
-            cursor = txn.cursor(self._heads)
+            found = [key for key in self._tail().heads if key.startswith(prefix)]
+            cursor = txn.cursor(self._store.heads)
             if len(wanted) <= MAX_KEY and (cursor.set_range(wanted) if wanted else cursor.first()):
                 for row in cursor.iternext(keys=True, values=False):
                     if not row.startswith(wanted):
                         break
                     found.append(row.decode())
-            return found
+            return sorted(dict.fromkeys(found), key=str.encode)
 
         return self._read(work)
 
     def get_meta(self, name: str) -> bytes | None:
         key = b"m" + check_meta(name, b"")
-        return self._read(lambda txn: self._stored_meta(txn, key))
+        return self._store.read(lambda txn: self._stored_meta(txn, key))
 
     def stats(self) -> JournalStats:
-        def work(txn: lmdb.Transaction[bytes]) -> JournalStats:
-            info = self._environment.info()
+        store = self._store
+
+        def work(txn: Transaction) -> JournalStats:
+            info = store.environment.info()
             return JournalStats(
-                keys=txn.stat(self._heads)["entries"],
-                entries=txn.stat(self._entries)["entries"],
-                snapshots=txn.stat(self._snapshots)["entries"],
+                keys=txn.stat(store.heads)["entries"] + self._unfolded_keys(txn),
+                entries=txn.stat(store.entries)["entries"] + len(self._tail()),
+                snapshots=txn.stat(store.snapshots)["entries"],
                 commits=self._commits,
-                bytes_used=(info["last_pgno"] + 1) * txn.stat(self._heads)["psize"],
+                bytes_used=(info["last_pgno"] + 1) * txn.stat(store.heads)["psize"],
                 bytes_limit=info["map_size"],
+                position=self._bounds.position,
+                full=store.ballast.lacking,
             )
 
         return self._read(work)
 
+    def _unfolded_keys(self, txn: Transaction) -> int:
+        return sum(1 for key in self._tail().heads if txn.get(key.encode(), db=self._store.heads) is None)
+
     def check_readers(self) -> int:
         """Free the slots of readers that died; how many. An old reader keeps pages from being used again."""
-        self._check_usable()
-        return self._environment.reader_check()
+        self._store.check_usable()
+        return self._store.environment.reader_check()
 
-    def _read(self, work: Callable[[lmdb.Transaction[bytes]], T]) -> T:
-        """Run `work` in a read transaction that ends with it."""
-        self._check_usable()
-        with self._mapped:
-            try:
-                with self._environment.begin() as txn:
-                    return work(txn)
-            except boot.DAMAGE as error:
-                raise StoreDamaged(self._path, str(error)) from error
-            except lmdb.Error as error:
-                self._failure = str(error)
-                raise StoreFailed(self._path, self._failure) from error
+    def _read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a read transaction that ends with it, with the log's content at hand."""
+        self._store.check_usable()
+        self._tail()
+        return self._store.read(work)
 
     # -- opening and closing -------------------------------------------------------------------------
 
-    def _database(self, name: bytes) -> lmdb._Database:
-        return self._environment.open_db(name, create=not self._read_only)
-
     def _begin_epoch(self, wall: float, node: str) -> int:
         """Check whose store it is and of which format, and raise the epoch; one transaction."""
+        store = self._store
 
-        def work(txn: lmdb.Transaction[bytes]) -> int:
-            new = txn.stat(self._meta)["entries"] == 0
-            if new and self._claim.made == "ready":
+        def work(txn: Transaction) -> int:
+            new = txn.stat(store.meta)["entries"] == 0
+            if new and store.claim.made == "ready":
                 raise StoreDamaged(self._path, "its format and epoch are gone")
             if new:
-                txn.put(b"iformat", _summed(b"iformat", str(FORMAT).encode()), db=self._meta)
+                txn.put(layout.FORMAT_ROW, layout.summed(layout.FORMAT_ROW, str(FORMAT).encode()), db=store.meta)
             epoch = 1 + (0 if new else self._checked_epoch(txn))
-            txn.put(b"iepoch", _summed(b"iepoch", _EPOCH.pack(epoch, wall)), db=self._meta)
-            owner = (self._stored_meta(txn, b"inode") or b"").decode()
+            txn.put(layout.EPOCH_ROW, layout.pack_epoch(epoch, wall), db=store.meta)
+            owner = (self._stored_meta(txn, layout.NODE_ROW) or b"").decode()
             if node and owner and node != owner:
                 raise StoreForeign(self._path, f"the store of node {owner!r}, not of {node!r}")
             if node and not owner:
-                txn.put(b"inode", _summed(b"inode", node.encode()), db=self._meta)
+                txn.put(layout.NODE_ROW, layout.summed(layout.NODE_ROW, node.encode()), db=store.meta)
             return epoch
 
-        return self._write(work)
+        return store.write(work)
 
-    def _last_epoch(self) -> int:
-        return self._read(self._checked_epoch)
-
-    def _checked_epoch(self, txn: lmdb.Transaction[bytes]) -> int:
-        found = self._stored_meta(txn, b"iformat")
-        stored = self._stored_meta(txn, b"iepoch")
-        if found is None or stored is None or not found.isdigit() or len(stored) != _EPOCH.size:
+    def _checked_epoch(self, txn: Transaction) -> int:
+        found = self._stored_meta(txn, layout.FORMAT_ROW)
+        epoch = layout.unpack_epoch(self._stored_meta(txn, layout.EPOCH_ROW))
+        if found is None or not epoch or not found.isdigit():
             raise StoreDamaged(self._path, "its format or epoch is gone")
         if int(found) > FORMAT:
             raise StoreNewer(self._path, int(found))
-        epoch: int = _EPOCH.unpack(stored)[0]
+        if epoch < self._store.claim.epoch:
+            raise StoreDamaged(
+                self._path, f"its data is of epoch {epoch}, but epoch {self._store.claim.epoch} ran here: an older copy"
+            )
         return epoch
 
-    def _stored_meta(self, txn: lmdb.Transaction[bytes], key: bytes) -> bytes | None:
-        stored = txn.get(key, db=self._meta)
-        if stored is None:
-            return None
-        value = stored[_CRC.size :]
-        if stored != _summed(key, value):
-            raise StoreDamaged(self._path, f"its {key[1:].decode()!r} does not match its checksum")
-        return value
+    def _stored_meta(self, txn: Transaction, row: bytes) -> bytes | None:
+        return layout.unsummed(row, txn.get(row, db=self._store.meta), self._path)
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = "it was closed"
-        _open.pop(id(self._environment), None)
-        if os.getpid() != self._pid:
-            self._disown()
-            return
-        self._environment.close()
-        if not self._read_only:
-            self._claim.note(0, self._epoch)
-        self._claim.release()
-
-    def _disown(self) -> None:
-        """In a forked child: never touch the store again, and do not keep the parent's lock."""
-        self._closed = f"it belongs to process {self._pid}, from which this one was forked"
-        self._claim.disown()
-
-    def _check_usable(self) -> None:
-        if os.getpid() != self._pid and not self._closed:
-            self._disown()
-        if self._closed:
-            raise StoreClosed(self._path, self._closed)
-        if self._failure:
-            raise StoreFailed(self._path, self._failure)
-
-    def _check_writable(self) -> None:
-        self._check_usable()
-        if self._read_only:
-            raise Misuse(f"the store {self._path} was opened for reading only: open it for writing")
-
-
-def _name(key: str) -> bytes:
-    name = key.encode()
-    if not 1 <= len(name) <= MAX_KEY:
-        raise Misuse(f"wanted a key of 1 to {MAX_KEY} bytes of UTF-8, got {len(name)}: use another name")
-    return name
-
-
-def _entry_key(key: str, sequence: int) -> bytes:
-    # The length goes first, so that "a" and "ab" do not mix, and a key's rows lie together in order.
-    raw = key.encode()
-    return b"%c%b%b" % (len(raw), raw, _SEQUENCE.pack(sequence))
-
-
-def _pack_head(key: str, head: Head) -> bytes:
-    packed = _HEAD.pack(head.sequence, head.epoch)
-    return packed + _CRC.pack(crc32(packed, crc32(key.encode())))
-
-
-def _summed(key: bytes, value: bytes) -> bytes:
-    return _CRC.pack(crc32(value, crc32(key))) + value
+        self._store.close()
 
 
 # The type checker holds the class against the port here.

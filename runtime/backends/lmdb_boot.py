@@ -8,7 +8,9 @@ one whose last pages were free and never written.
 What lies in the directory (0700, files 0600):
 
     banyan.store   says that this is a store, of which format, and whether its making was finished
-    banyan.lock    held with flock by the owner; tells the owner's pid, and the last epoch that ran here
+    banyan.lock    held with flock by the owner; tells the owner's pid, the last epoch that ran here, and the
+                   transaction that the data had reached at least
+    banyan.ballast room kept aside; only while a node runs (`lmdb_ballast`)
     data.mdb, lock.mdb   LMDB's
 
 The marker is written as "making" before LMDB is first called and as "ready" after its first commit, so a
@@ -40,11 +42,13 @@ from ..durable.journal import (
     StoreNotWritable,
 )
 from ..durable.record import FORMAT
+from .lmdb_ballast import NAME as BALLAST
+from .lmdb_pages import Pages
 
 MARKER: Final = "banyan.store"
 LOCK: Final = "banyan.lock"
 DATA: Final = "data.mdb"
-_OWN = (MARKER, MARKER + ".new", LOCK, "lock.mdb")
+_OWN = (MARKER, MARKER + ".new", LOCK, "lock.mdb", BALLAST)
 _KIND = "banyan journal"
 
 # LMDB 0.9, 64 bit, native byte order: page header, then the meta record.
@@ -65,7 +69,7 @@ DAMAGE: Final = (
     *(lmdb.IncompatibleError, lmdb.BadDbiError, lmdb.CursorFullError, lmdb.NotFoundError),
     lmdb.BadTxnError,  # an earlier step of the same transaction met a bad page and could not say so
 )
-Made = Literal["new", "making", "ready"]
+Made = Literal["new", "making", "restoring", "ready"]
 
 
 @final
@@ -73,17 +77,20 @@ Made = Literal["new", "making", "ready"]
 class Claim:
     """A directory that is ours until `release`.
 
-    `made` says how far its store has come, `epoch` which one ran here last, as far as it was noted.
+    `made` says how far its store has come; `epoch` and `transaction` which one ran here last and how far its
+    data had come at least, as far as they were noted.
     """
 
     path: str
     lock: int
     made: Made
     epoch: int
+    transaction: int = 0
 
-    def note(self, pid: int, epoch: int) -> None:
-        """Tell who asks next who is here. Best effort: the flock is what counts."""
-        text = json.dumps({"pid": pid, "epoch": epoch}).encode().ljust(64) + b"\n"
+    def note(self, pid: int, epoch: int, transaction: int = 0) -> None:
+        """Tell who asks next who is here, and what must be here. Best effort: the flock is what counts."""
+        noted = {"pid": pid, "epoch": epoch, "transaction": transaction}
+        text = json.dumps(noted).encode().ljust(127) + b"\n"
         try:
             os.pwrite(self.lock, text, 0)
         except OSError:
@@ -115,15 +122,17 @@ def claim(path: str, *, read_only: bool) -> Claim:
     """
     try:
         if not read_only:
-            _make(path)
+            make(path)
         elif not os.path.exists(os.path.join(path, MARKER)) and not os.path.exists(os.path.join(path, LOCK)):
             raise StoreMissing(path)
         _refuse_foreign(path)
         lock = _lock(path, read_only)
     except OSError as error:
         raise told(path, error) from error
-    taken = Claim(path, lock, "new", _noted(lock).get("epoch", 0))
+    taken = Claim(path, lock, "new", 0)
     try:
+        noted = _noted(lock)
+        taken.epoch, taken.transaction = noted.get("epoch", 0), noted.get("transaction", 0)
         taken.made = _made(path, taken.epoch)
         if read_only and taken.made != "ready":
             raise StoreMissing(path)
@@ -136,7 +145,22 @@ def claim(path: str, *, read_only: bool) -> Claim:
     return taken
 
 
-def _make(path: str) -> None:
+def look(path: str) -> None:
+    """Look at a directory whose store is to be read while its owner may be at work.
+
+    Raises: as `claim`, without StoreInUse.
+    """
+    try:
+        if not os.path.exists(os.path.join(path, MARKER)):
+            raise StoreMissing(path)
+        if _made(path, 0) != "ready":
+            raise StoreMissing(path)
+    except OSError as error:
+        raise told(path, error) from error
+    check_data(path)
+
+
+def make(path: str) -> None:
     """Make the directory and those above it, each with its name on the disk."""
     missing = []
     above = os.path.abspath(path)
@@ -223,16 +247,24 @@ def _made(path: str, epoch: int) -> Made:
         raise StoreNewer(path, version)
     if state == "making" and not epoch:
         return "making"
+    if state == "restoring":
+        raise StoreDamaged(path, "it was being restored, and that did not come to its end")
     return "ready"
 
 
 def mark(path: str, made: Made) -> None:
     """Write the marker so that a crash leaves the old one or the new one."""
-    name = os.path.join(path, MARKER)
-    text = json.dumps({"store": _KIND, "format": FORMAT, "state": made}).encode() + b"\n"
+    write_small(path, MARKER, {"store": _KIND, "format": FORMAT, "state": made})
+
+
+def write_small(path: str, file: str, value: dict[str, object]) -> None:
+    """Write a small file of JSON, durably; a crash leaves the old one or the new one."""
+    name = os.path.join(path, file)
+    text = json.dumps(value).encode() + b"\n"
     fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, text)
+        while text:
+            text = text[os.write(fd, text) :]
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -250,12 +282,16 @@ def discard(path: str) -> None:
     sync_directory(path)
 
 
-def check_data(path: str) -> None:
+def check_data(path: str, reached: int = 0) -> None:
     """Refuse a data file that LMDB would misread or fall over. O(1); opens it for reading only.
 
+    Args:
+        path: the store's directory.
+        reached: the transaction that it must have reached.
+
     Raises:
-        StoreDamaged: missing, empty, not LMDB's, one of its two meta pages is not whole, or the file ends
-            before its last page.
+        StoreDamaged: missing, empty, not LMDB's, one of its two meta pages is not whole, the file ends before
+            its last page, or it is older than what was here.
     """
     name = os.path.join(path, DATA)
     try:
@@ -273,6 +309,9 @@ def check_data(path: str) -> None:
         end = (1 + (other_last if other > transaction else last)) * page_size
     finally:
         os.close(fd)
+    if max(transaction, other) < reached:
+        found = f"its last transaction is {max(transaction, other)}, but {reached} were committed here"
+        raise StoreDamaged(path, f"{DATA} is an older copy: {found}")
     if size < end:
         _tell_free_from_truncated(path, name, size, end, page_size)
 
@@ -296,8 +335,18 @@ def _meta(path: str, fd: int, number: int, page_size: int) -> tuple[int, int, in
     return size, last, transaction
 
 
-def environment(path: str, map_size: int, *, read_only: bool) -> lmdb.Environment:
+def environment(
+    path: str, map_size: int, *, read_only: bool, beside: bool = False, metasync: bool = True
+) -> lmdb.Environment:
     """LMDB's environment, with the largest map up to `map_size` bytes that the system grants.
+
+    Args:
+        path: the store's directory.
+        map_size: bytes of address space.
+        read_only: to read only.
+        beside: a writer may be at work meanwhile, so its readers' table is used.
+        metasync: whether a commit's own meta page is on the disk when it returns; if not, a loss of power
+            may take the last commit, and harms no other.
 
     Raises lmdb.Error; see `told_by_lmdb`.
     """
@@ -310,8 +359,9 @@ def environment(path: str, map_size: int, *, read_only: bool) -> lmdb.Environmen
                 mode=0o600,
                 max_dbs=8,
                 readonly=read_only,
+                metasync=metasync,
                 # Readers share a flock that keeps every writer out, and may have no right to write a lock.
-                lock=not read_only,
+                lock=not read_only or beside,
                 lib_version=0,
             )
         except lmdb.MemoryError:
@@ -342,6 +392,11 @@ def _tell_free_from_truncated(path: str, name: str, size: int, end: int, page_si
         raise StoreDamaged(path, f"{found} ({error})") from error
     if problems:
         raise StoreDamaged(path, f"{found} ({problems[0]})")
+    # Of a value that takes several pages the walk reads only the first.
+    with Pages.reading(name) as pages:
+        lost = set(range(size // page_size, end // page_size)) - pages.free()
+    if lost:
+        raise StoreDamaged(path, f"{found} (page {min(lost)} is in use)")
 
 
 def told(path: str, error: OSError) -> StoreError:

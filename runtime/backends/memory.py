@@ -14,10 +14,12 @@ verified as often as with a real store, and it can be made to fail in the ways a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 from ..durable.journal import (
+    NO_FLOORS,
+    EntriesDropped,
     Head,
     Journal,
     JournalStats,
@@ -57,8 +59,10 @@ class MemoryDisk:
         self.probe: Callable[[str], None] | None = None
         self.epoch = 0
         self.node = ""
-        # Packed records; a key's entry n is at index n - 1.
+        self.position = 0
+        # Packed records; a key's entry n is at index n - 1. One that was dropped is empty.
         self.entries: dict[str, list[bytes]] = {}
+        self.floors: dict[str, int] = {}
         self.snapshots: dict[str, bytes] = {}
         self.heads: dict[str, Head] = {}
         self.meta: dict[str, bytes] = {}
@@ -68,6 +72,13 @@ class MemoryDisk:
         """End the journal that is open on this disk as kill -9 would: what was committed stays."""
         if self.owner is not None:
             self.owner.close()
+
+    def drop(self, key: str, floor: int) -> None:
+        """Keep a key's entries from `floor` on, if it was not higher before."""
+        first = self.floors.get(key, 1)
+        if floor > first:
+            self.entries[key][first - 1 : floor - 1] = [b""] * (floor - first)
+            self.floors[key] = floor
 
     def damage(self, key: str, sequence: int, bit: int = 0) -> None:
         """Flip one bit of an entry, counted from its record's first."""
@@ -117,14 +128,16 @@ class MemoryJournal:
     def path(self) -> str:
         return self._disk.name
 
-    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
+    def commit(
+        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+    ) -> None:
         disk = self._writable()
         if not entries and not snapshots:
             return
-        packed = [(entry.key, entry.pack()) for entry in entries]
+        packed = [(entry.key, entry.pack(position)) for position, entry in enumerate(entries, disk.position + 1)]
         kept = [(key, snapshot.sequence, snapshot.pack()) for key, snapshot in newest(snapshots).items()]
         heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
-        advance(heads, entries, snapshots, disk.name)
+        advance(heads, entries, snapshots, disk.name, floors)
         self._strike("staged")
         for key, row in packed:
             disk.entries.setdefault(key, []).append(row)
@@ -137,6 +150,9 @@ class MemoryJournal:
                 pass  # the new one comes from a whole state; one bad snapshot must not fail others' commit
             disk.snapshots[key] = row
         disk.heads.update({key: heads[key] for key, _ in packed})
+        for key, floor in floors.items():
+            disk.drop(key, floor)
+        disk.position += len(packed)
         self._commits += 1
         self._strike("synced")
 
@@ -151,8 +167,13 @@ class MemoryJournal:
         snapshot = checked_snapshot(stored, key, disk.name)
         return snapshot, self.read(key, snapshot.sequence)
 
+    def first(self, key: str) -> int:
+        return self._usable().floors.get(key, 1)
+
     def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         disk = self._usable()
+        if max(after, 0) + 1 < disk.floors.get(key, 1):
+            raise EntriesDropped(disk.name, key, max(after, 0) + 1, disk.floors[key])
         rows = disk.entries.get(key, [])
         if len(rows) != disk.heads.get(key, Head()).sequence:
             raise StoreDamaged(disk.name, f"{len(rows)} entries", key, len(rows))
@@ -178,12 +199,14 @@ class MemoryJournal:
         disk = self._usable()
         return JournalStats(
             keys=len(disk.heads),
-            entries=sum(map(len, disk.entries.values())),
+            entries=sum(map(len, disk.entries.values())) - sum(floor - 1 for floor in disk.floors.values()),
             snapshots=len(disk.snapshots),
             commits=self._commits,
             bytes_used=sum(len(row) for rows in disk.entries.values() for row in rows)
             + sum(map(len, disk.snapshots.values())),
             bytes_limit=0,
+            position=disk.position,
+            full=disk.full,
         )
 
     def close(self) -> None:
