@@ -27,8 +27,11 @@ from ..kernel.process import Body, Process
 from ..kernel.requests import Caller, SystemCaller
 from ..kernel.world import Listener
 from . import protocol
-from .connection import Connection, Door
+from .backdoor import back_door
+from .connection import Connection
+from .door import Door
 from .protocol import Code, Refusal
+from .recorder import recorder_of
 from .repl import routed_stdout
 
 logger = logging.getLogger("banyan")
@@ -61,13 +64,14 @@ class AdminServer(Behaviour):
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object]:
         (door,) = args
         process.behaviour = server = cls(door, process)
+        recorder_of(process.table)  # from now on crashes are kept, also while this server is being restarted
         return server._live, ack
 
     async def _live(self, process: Process, ack: object) -> object:
         assert isinstance(ack, Ack)
         door = self._door
         async with process.table.world.transport.listen(door.address) as listener:
-            with routed_stdout() if door.allow_eval else contextlib.nullcontext():
+            with routed_stdout() if door.allow_eval else contextlib.nullcontext(), back_door(process.table, door):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._accept, listener, nursery, name="admin accept")
                     ack.ok()

@@ -39,7 +39,7 @@ class TimedOut(Refusal):
 
     def __init__(self, what: str, timeout: float) -> None:
         why = f"it did not answer within {timeout:g} s"
-        super().__init__(what, why, "it may be busy with one long step: look at its log, or try again", Code.TIMEOUT)
+        super().__init__(what, why, "a process may hold it up: `banyan stack` tells which, or try again", Code.TIMEOUT)
         self.timeout = timeout
 
 
@@ -196,7 +196,8 @@ def nodes() -> list[Running]:
 def find_node(name: str | None = None, data: str | None = None) -> Running:
     """The node that is meant: by name, by data directory, or the only one that runs.
 
-    Raises Refusal: code 3 if it does not run, or none does; code 4 if several run and none was named.
+    Raises Refusal: code 3 if the one that was named does not run; code 4 if none was named and not exactly one
+    runs, with the names of those that do.
     """
     if name is not None:
         folder = places.existing_directory()
@@ -214,7 +215,8 @@ def find_node(name: str | None = None, data: str | None = None) -> Running:
     if len(running) == 1:
         return running[0]
     if not running:
-        raise Unreachable("no node can be reached", "none of yours is running", "start one with `banyan start`")
+        why, advice = "none of yours is running", "start one with `banyan start`"
+        raise Refusal("there is no node to ask", why, advice, Code.NOT_FOUND)
     names = ", ".join(node.name for node in running)
     raise Refusal(
         "which node is meant is not clear",

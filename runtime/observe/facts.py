@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from ..kernel.table import ProcessTable
-from .protocol import Level
+from .requests import Level
 
 # Under this name an application may put, into `table.services`, the addresses at which clients reach it: a
 # string, several, or an object with `addresses`.
@@ -24,6 +25,8 @@ class Facts:
         data: its data directory, or None.
         application: the name it was loaded by, or "".
         started: when the node came up, by its World's monotonic clock.
+        config: what it was started with, by key.
+        settings: those of its application.
     """
 
     pid: int
@@ -31,6 +34,8 @@ class Facts:
     version: str = "0"
     data: str | None = None
     application: str = ""
+    config: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def node_json(table: ProcessTable, facts: Facts, level: Level) -> dict[str, Any]:
@@ -45,6 +50,24 @@ def node_json(table: ProcessTable, facts: Facts, level: Level) -> dict[str, Any]
         "processes": len(table.processes),
         "gateway": addresses(table.services.get(GATEWAY)),
         "level": level.describe(),
+    }
+
+
+# A setting of such a name is not shown.
+_SECRET = re.compile("key|pass|secret|token|credential|auth", re.IGNORECASE)
+
+
+def config_json(table: ProcessTable, facts: Facts, level: Level) -> dict[str, Any]:
+    """What the node was started with, as the admin protocol sends it; what may be a secret is not in it."""
+    settings = {key: "<redacted>" if _SECRET.search(key) else value for key, value in facts.settings.items()}
+    return {
+        "name": table.node,
+        "data": facts.data,
+        "application": facts.application,
+        "level": level.describe(),
+        "check_messages": table.check_messages,
+        **facts.config,
+        "settings": settings,
     }
 
 

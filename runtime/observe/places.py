@@ -27,6 +27,8 @@ PATH_LIMIT = 107
 CLAIM_PATIENCE = 1.0
 SUFFIX = ".sock"
 LOCK = ".lock"
+# The back door, beside the socket.
+BACK = ".oob"
 
 
 def directory(environ: Mapping[str, str] | None = None) -> Path:
@@ -104,6 +106,7 @@ def claim(name: str) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+        path.with_suffix(BACK).unlink(missing_ok=True)
         lock_path.unlink(missing_ok=True)
         os.close(lock)
 
@@ -151,6 +154,7 @@ def _buried(lock_path: Path, path: Path) -> bool:
         return False
     try:
         path.unlink(missing_ok=True)
+        path.with_suffix(BACK).unlink(missing_ok=True)
         lock_path.unlink(missing_ok=True)
     finally:
         os.close(lock)

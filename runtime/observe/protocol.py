@@ -1,12 +1,11 @@
-"""The admin protocol as values: requests, their levels, refusals, and lines of bytes. Pure.
+"""The admin protocol as values: refusals, and requests and replies as lines of bytes. Pure.
 
 One line is one JSON object. A request is `{"id": 1, "op": "tree", ...}`, its reply bears the same id and is
-either `{"id": 1, "ok": ...}` or `{"id": 1, "error": {"what", "why", "next", "code"}}`. Only the operations
-declared here exist, with exactly their fields: nothing that comes over the socket names code, but for the
-source of `eval`, which a node refuses unless it was started with it.
+either `{"id": 1, "ok": ...}` or `{"id": 1, "error": {"what", "why", "next", "code"}}`. Which requests there
+are, `requests` says, whose names are the protocol's too.
 
-`docs/admin.md` lists the operations. Source: Jupyter's message protocol, without its five channels; the
-newline-delimited JSON of docker and podman.
+Source: Jupyter's message protocol, without its five channels; the newline-delimited JSON of docker and
+podman.
 """
 
 from __future__ import annotations
@@ -15,29 +14,110 @@ import difflib
 import enum
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, final
+from typing import Any, TypeVar, final
 
 import msgspec
 
 from ..errors import BanyanError
+from .requests import (
+    BACK_OPERATIONS,
+    OPERATIONS,
+    REQUESTS,
+    AnyRequest,
+    At,
+    BackRequest,
+    Break,
+    Complete,
+    Config,
+    Crashes,
+    Doctor,
+    Eval,
+    Id,
+    Info,
+    Interrupt,
+    Kill,
+    Level,
+    Log,
+    Mailbox,
+    Names,
+    Ps,
+    Record,
+    Request,
+    Restart,
+    Resume,
+    Stack,
+    Stacks,
+    Stalls,
+    State,
+    Stop,
+    Store,
+    Suspend,
+    Timers,
+    Trace,
+    Tree,
+    operation_of,
+)
+
+__all__ = [
+    "BACK_OPERATIONS",
+    "OPERATIONS",
+    "REPLY_LIMIT",
+    "REQUESTS",
+    "REQUEST_LIMIT",
+    "WORDS",
+    "AnyRequest",
+    "At",
+    "BackRequest",
+    "BadRequest",
+    "Break",
+    "Code",
+    "Complete",
+    "Config",
+    "Crashes",
+    "Doctor",
+    "Eval",
+    "Id",
+    "Info",
+    "Interrupt",
+    "Kill",
+    "Level",
+    "Lines",
+    "Log",
+    "Mailbox",
+    "Names",
+    "Oversize",
+    "Ps",
+    "Record",
+    "Refusal",
+    "Request",
+    "Restart",
+    "Resume",
+    "Stack",
+    "Stacks",
+    "Stalls",
+    "State",
+    "Stop",
+    "Store",
+    "Suspend",
+    "Timers",
+    "Trace",
+    "Tree",
+    "decode_back_request",
+    "decode_reply",
+    "decode_request",
+    "encode_error",
+    "encode_ok",
+    "encode_request",
+    "operation_of",
+    "suggestion",
+]
 
 # Bytes of one request, without its newline. Whoever sends more is cut off.
 REQUEST_LIMIT = 1 << 20
 # Bytes of one reply. A larger answer is refused, with the advice to ask for a part.
 REPLY_LIMIT = 16 << 20
-
-
-@final
-class Level(enum.IntEnum):
-    """What a request may do: look, change, or run code. Each includes those before it."""
-
-    VIEW = 1
-    ACT = 2
-    EVAL = 3
-
-    def describe(self) -> str:
-        """This level and those it includes: `view+act`."""
-        return "+".join(level.name.lower() for level in Level if level <= self)
+# What `banyan remsh` understands of a node that runs no typed lines.
+WORDS = ("at", "crashes", "doctor", "help", "info", "log", "mailbox", "ps", "quit", "stack", "state", "top", "tree")
 
 
 @final
@@ -83,123 +163,51 @@ class Oversize(BanyanError):
 
 # -- requests ------------------------------------------------------------------------------------------
 
-Id = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | Annotated[str, msgspec.Meta(max_length=100)] | None
-
-
-class Request(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"
-):
-    """The base of all requests; `id` comes back with the reply."""
-
-    level: ClassVar[Level] = Level.VIEW
-
-    id: Id = None
-
-
-@final
-class Info(Request, frozen=True, kw_only=True, tag="info"):
-    """About the node; with `of` (a pid or a name) about one process."""
-
-    of: str | None = None
-
-
-@final
-class Tree(Request, frozen=True, kw_only=True, tag="tree"):
-    """The supervision tree; with `of` (a pid or a name) the part below that supervisor."""
-
-    of: str | None = None
-
-
-@final
-class Ps(Request, frozen=True, kw_only=True, tag="ps"):
-    """The processes, those with the longest mailboxes first, at most `limit`."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
-
-
-@final
-class Kill(Request, frozen=True, kw_only=True, tag="kill"):
-    """Send an exit signal to `target` (a pid or a name): `kill`, `shutdown`, `normal`, or any other text."""
-
-    level: ClassVar[Level] = Level.ACT
-
-    target: str
-    reason: str = "kill"
-
-
-@final
-class Stop(Request, frozen=True, kw_only=True, tag="stop"):
-    """Drain the node: stop its applications in order, then end."""
-
-    level: ClassVar[Level] = Level.ACT
-
-
-@final
-class Complete(Request, frozen=True, kw_only=True, tag="complete"):
-    """How the last word of `text` may go on. It looks only: no property and no `__getattr__` runs."""
-
-    text: str
-
-
-@final
-class Eval(Request, frozen=True, kw_only=True, tag="eval"):
-    """Run `source` in the session of this connection."""
-
-    level: ClassVar[Level] = Level.EVAL
-
-    source: str
-
-
-@final
-class Interrupt(Request, frozen=True, kw_only=True, tag="interrupt"):
-    """Cancel the line that this connection is running."""
-
-    level: ClassVar[Level] = Level.EVAL
-
-
-Any_Request = Info | Tree | Ps | Kill | Stop | Complete | Eval | Interrupt
-
-REQUESTS: tuple[type[Request], ...] = (Info, Tree, Ps, Kill, Stop, Complete, Eval, Interrupt)
-OPERATIONS: dict[str, type[Request]] = {str(kind.__struct_config__.tag): kind for kind in REQUESTS}
-
-
-def operation_of(request: Request) -> str:
-    """The name under which a request travels."""
-    return str(request.__struct_config__.tag)
-
 
 class _Header(msgspec.Struct, frozen=True):
     id: Id = None
     op: str | None = None
 
 
+_R = TypeVar("_R", bound=Request)
+
 _headers = msgspec.json.Decoder(_Header)
-_requests: msgspec.json.Decoder[Any_Request] = msgspec.json.Decoder(Any_Request)
+_requests: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
+_back_requests: msgspec.json.Decoder[BackRequest] = msgspec.json.Decoder(BackRequest)
 
 _SHAPE = 'send one JSON object in a line, like {"id": 1, "op": "tree"}'
 
 
-def decode_request(line: bytes) -> Any_Request:
+def decode_request(line: bytes) -> AnyRequest:
     """The request in a line; raises BadRequest for anything else."""
+    return _decode(line, _requests, OPERATIONS)
+
+
+def decode_back_request(line: bytes) -> BackRequest:
+    """The request to the back door in a line; raises BadRequest for anything else."""
+    return _decode(line, _back_requests, BACK_OPERATIONS)
+
+
+def _decode(line: bytes, decoder: msgspec.json.Decoder[_R], operations: dict[str, type[Request]]) -> _R:
     try:
-        return _requests.decode(line)
+        return decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_request(line, error) from None
+        raise _bad_request(line, error, operations) from None
 
 
-def _bad_request(line: bytes, error: Exception) -> BadRequest:
+def _bad_request(line: bytes, error: Exception, operations: dict[str, type[Request]]) -> BadRequest:
     why = str(error) or type(error).__name__
     try:
         header = _headers.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return BadRequest("the line is no request", why, _SHAPE)
-    there_are = f"there are: {', '.join(OPERATIONS)}"
+    there_are = f"there are: {', '.join(operations)}"
     if header.op is None:
         return BadRequest("the request names no operation", there_are, _SHAPE, header.id)
-    if header.op not in OPERATIONS:
+    if header.op not in operations:
         what = f"there is no operation {header.op[:100]!r}"
-        return BadRequest(what, there_are, suggestion(header.op, OPERATIONS), header.id)
-    fields = [field.name for field in msgspec.structs.fields(OPERATIONS[header.op]) if field.name != "id"]
+        return BadRequest(what, there_are, suggestion(header.op, operations), header.id)
+    fields = [field.name for field in msgspec.structs.fields(operations[header.op]) if field.name != "id"]
     known = f"its fields are: {', '.join(fields)}" if fields else "it has no fields"
     return BadRequest(f"the request {header.op!r} is not as it should be", why, known, header.id)
 

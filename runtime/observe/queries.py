@@ -6,14 +6,21 @@ not start. Every skin (commands, REPL, dashboard) shows what these return. Sourc
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
+
+import msgspec
+import trio
 
 from ..behaviours.gen import Behaviour, ChildView, SupervisorView
 from ..kernel.ids import Pid
 from ..kernel.process import Process
 from ..kernel.table import ProcessTable
+
+# Processes that are looked at before all others have a turn.
+PIECE = 200
 
 
 @final
@@ -29,7 +36,7 @@ class Gauge:
 @final
 @dataclass(frozen=True, slots=True)
 class TreeNode:
-    """One process of the tree; `state` is running, restarting, suspended, stopping, or down."""
+    """One process of the tree; `state` is running, restarting, waiting (to be), suspended, stopping, or down."""
 
     pid: str | None
     name: str
@@ -79,41 +86,75 @@ def tree(table: ProcessTable, root: Pid, name: str = "root") -> TreeNode:
     process = root._process
     if process is None:
         return TreeNode(repr(root), name, "supervisor", "down")
-    return _node(process, name, "supervisor", "up")
+    return _node(process, name, "supervisor")
 
 
-def _node(process: Process, name: str, kind: str, state: str) -> TreeNode:
+def _node(process: Process, name: str, kind: str) -> TreeNode:
+    found, view = _head(process, name, kind)
+    if view is None:
+        return found
+    return dataclasses.replace(found, children=tuple(_child(one) for one in view.children))
+
+
+def _head(process: Process, name: str, kind: str) -> tuple[TreeNode, SupervisorView | None]:
+    """A process without those below it; and if it is a supervisor, how these are found."""
     behaviour = process.behaviour
     view = behaviour.overview() if isinstance(behaviour, Behaviour) else None
     shown = _state(process)
     named = process.names[0] if process.names else name
     if view is None:
-        return TreeNode(repr(process.pid), named, kind, shown, detail=_summary(behaviour))
-    return TreeNode(
-        repr(process.pid),
-        named,
-        "supervisor",
-        shown,
-        view.strategy,
-        Gauge(view.used, view.intensity, view.period),
-        tuple(_child(one) for one in _in_order(view)),
-    )
-
-
-def _in_order(view: SupervisorView) -> tuple[ChildView, ...]:
-    return view.children
+        return TreeNode(repr(process.pid), named, kind, shown, detail=_summary(behaviour)), None
+    gauge = Gauge(view.used, view.intensity, view.period)
+    return TreeNode(repr(process.pid), named, "supervisor", shown, view.strategy, gauge), view
 
 
 def _child(view: ChildView) -> TreeNode:
     process = view.pid._process if view.pid is not None else None
-    if process is not None:
-        return _node(process, view.id, view.type, view.state)
-    return TreeNode(
-        repr(view.pid) if view.pid is not None else None,
-        view.id,
-        view.type,
-        "restarting" if view.state in ("restarting", "up") else "down",
-    )
+    return _node(process, view.id, view.type) if process is not None else _missing(view)
+
+
+def _missing(view: ChildView) -> TreeNode:
+    """A child that is not there now."""
+    pid = repr(view.pid) if view.pid is not None else None
+    return TreeNode(pid, view.id, view.type, "restarting" if view.state == "up" else view.state)
+
+
+async def tree_json(table: ProcessTable, root: Pid, name: str = "root", kind: str = "supervisor") -> msgspec.Raw:
+    """The tree below `root` as JSON, made in pieces between which all others run; what `tree` gives, encoded.
+
+    A part that has been read may have changed when the last one is.
+    """
+    process = root._process
+    if process is None:
+        return msgspec.Raw(msgspec.json.encode(TreeNode(repr(root), name, kind, "down").to_json()))
+    return await _Pieces().of(process, name, kind)
+
+
+@final
+class _Pieces:
+    """Encodes a tree, giving way after each PIECE processes."""
+
+    def __init__(self) -> None:
+        self._left = PIECE
+
+    async def of(self, process: Process, name: str, kind: str) -> msgspec.Raw:
+        found, view = _head(process, name, kind)
+        said = found.to_json()
+        if view is None:
+            return msgspec.Raw(msgspec.json.encode(said))
+        below: list[bytes] = []
+        for one in view.children:
+            self._left -= 1
+            if self._left <= 0:
+                self._left = PIECE
+                await trio.lowlevel.checkpoint()
+            child = one.pid._process if one.pid is not None else None
+            if child is None:
+                below.append(msgspec.json.encode(_missing(one).to_json()))
+            else:
+                below.append(bytes(await self.of(child, one.id, one.type)))
+        said["children"] = msgspec.Raw(b"[" + b",".join(below) + b"]")
+        return msgspec.Raw(msgspec.json.encode(said))
 
 
 def _summary(behaviour: object) -> str:

@@ -8,29 +8,44 @@ allows (`format_status`). Source: IEx's helpers (`h`, `i`, `pid`); OTP `sys`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, final
+
+import msgspec
 
 from ..behaviours import gen_server, sys
 from ..kernel import api
-from ..kernel.api import ProcessInfo, process_info
 from ..kernel.exits import KILL, NORMAL, SHUTDOWN, Shutdown
 from ..kernel.ids import Pid
+from ..kernel.info import ProcessInfo, process_info
+from ..kernel.names import whereis
+from ..kernel.process import Process
 from ..kernel.table import ProcessTable
+from . import export, inside, past, text, tracing
+from .doctor import doctor as diagnose
 from .facts import Facts, node_json
-from .processes import Listing, find, ps, subtree
-from .protocol import Level
+from .processes import Listing, ps, subtree
+from .protocol import Level, Refusal
 from .queries import TreeNode
+from .recorder import recorder_of
 from .repl import Text
+from .targets import resolve
 
 # Types whose values are shown by their `str`: a tree as a tree, a list of processes as a table.
 AS_TEXT: tuple[type, ...] = (TreeNode, Listing)
 
 HELP = """\
 tree()  tree("name")          the supervision tree, or the part below a supervisor
-ps()  ps(50)                  the processes, those with the longest mailboxes first
+ps()  ps(50)  top(3)          the processes, those with the longest mailboxes first
 info()  info("name")          the node, or one process
 await state("name")           the state of a process, as it allows it to be shown
+mailbox("name")               the messages that wait for it; stack("name"): where it is
+log("name")                   the last journal entries of a durable process
+await at("name", 10_230)      its state at a position of its journal, and what changed there
+await trace("name", "other*") what comes and goes (messages=100, seconds=10.0)
+crashes()  crashes("name")    the last crashes, with state and last messages
+await doctor()                what seems wrong
 whereis("name")  pid("<1.88>")
 await call("name", request)   ask, and wait for the reply (timeout=5.0)
 await send("name", message)   also: await cast("name", request)
@@ -69,10 +84,11 @@ class Shell:
 
     def names(self, more: Mapping[str, object]) -> dict[str, object]:
         """All that a session starts with; `more` comes from whoever runs the node, and wins."""
-        look: list[Callable[..., object]] = [self.h, self.tree, self.ps, self.info, self.state, self.pid]
+        look: list[Callable[..., object]] = [self.h, self.tree, self.ps, self.top, self.info, self.state, self.pid]
+        look += [self.mailbox, self.stack, self.log, self.at, self.trace, self.crashes, self.doctor]
         act: list[Callable[..., object]] = [self.call, self.send, self.cast, self.suspend, self.resume]
         return {
-            **{one.__name__: Helper(one) for one in [*look, *act, self.exit_process, api.whereis]},
+            **{one.__name__: Helper(one) for one in [*look, *act, self.exit_process, whereis]},
             "Pid": Pid,
             "KILL": KILL,
             "NORMAL": NORMAL,
@@ -86,11 +102,8 @@ class Shell:
         return Text(HELP)
 
     def pid(self, target: str | Pid) -> Pid:
-        """The pid of a living process; raises LookupError if there is none."""
-        process = find(self._table, target)
-        if process is None:
-            raise LookupError(f"no living process is called {target!r}: ps() lists them")
-        return process.pid
+        """The pid of a living process; raises LookupError if there is none, or more than one fits."""
+        return self._meant(target).pid
 
     def tree(self, of: str | Pid | None = None) -> TreeNode:
         """The supervision tree, or the part below one supervisor."""
@@ -102,6 +115,66 @@ class Shell:
     def ps(self, limit: int = 100) -> Listing:
         """The processes, at most `limit`, those with the longest mailboxes first."""
         return ps(self._table, limit)
+
+    def top(self, limit: int = 10) -> Listing:
+        """The processes with the longest mailboxes."""
+        return ps(self._table, limit)
+
+    def mailbox(self, of: str | Pid, limit: int = 20) -> Text:
+        """The messages that wait for a process; none is taken out."""
+        return self._shown(text.mailbox, inside.mailbox(self._meant(of), limit))
+
+    def stack(self, of: str | Pid) -> Text:
+        """Where a process is, outermost call first."""
+        return self._shown(text.frames, inside.stack(self._meant(of)))
+
+    def log(self, of: str, limit: int = 10, before: int | None = None) -> Text:
+        """The last journal entries of a durable process."""
+        return self._shown(self._timed(text.log), past.log(self._table, of, limit, before))
+
+    async def at(self, of: str, position: int | None = None) -> Text:
+        """The state of a durable process at a position of its journal, and what changed there."""
+        return self._shown(self._timed(text.at), await past.at(self._table, of, position))
+
+    async def trace(self, *of: str | Pid, messages: int = 100, seconds: float = 10.0) -> Text:
+        """What comes to and leaves processes, until enough has passed or time is up."""
+        watched = [process for target in of for process in self._watched(target)]
+        found = await tracing.trace(self._table, watched, messages, seconds)
+        return self._shown(export.lines, found.events)
+
+    def crashes(self, of: str | None = None, limit: int = 5) -> Text:
+        """The last crashes, newest first, with state and last messages."""
+        recorder = recorder_of(self._table)
+        said = {"total": recorder.crashed, "recording": recorder.kept, "crashes": recorder.crashes(of, limit)}
+        return self._shown(self._timed(text.crashes), said)
+
+    async def doctor(self) -> Text:
+        """What seems wrong, the worst first."""
+        return self._shown(text.doctor, await diagnose(self._table))
+
+    def _meant(self, of: str | Pid) -> Process:
+        try:
+            return resolve(self._table, of)
+        except Refusal as refusal:
+            if isinstance(of, Pid) or "fit" not in refusal.why:
+                raise LookupError(f"no living process is called {of!r}: ps() lists them") from None
+            raise LookupError(f"{refusal.what}: {refusal.why}") from None
+
+    def _watched(self, target: str | Pid) -> list[Process]:
+        if isinstance(target, str) and target.endswith("*"):
+            return [one for name, one in self._table.names.items() if name.startswith(target[:-1])]
+        return [self._meant(target)]
+
+    @staticmethod
+    def _shown(render: Callable[[Any], Iterable[str]], found: object) -> Text:
+        return Text("\n".join(render(msgspec.to_builtins(found))))
+
+    @staticmethod
+    def _timed(render: Callable[[Any, text.Clock], Iterable[str]]) -> Callable[[Any], Iterable[str]]:
+        def rendered(said: Any) -> Iterable[str]:
+            return render(said, lambda wall: datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+
+        return rendered
 
     def info(self, of: str | Pid | None = None) -> ProcessInfo | dict[str, Any]:
         """The node, or one process."""

@@ -21,6 +21,9 @@ _REFUSED = (
     journal.StoreForeign,
     journal.StoreNewer,
     journal.StoreDamaged,
+    journal.StoreNotEmpty,
+    journal.NotABackup,
+    journal.PositionGone,
 )
 
 
@@ -71,6 +74,8 @@ def _of_reason(what: str, reason: object) -> Failure:
     if isinstance(reason, Crash):
         if not isinstance(reason.error, BanyanError) and not isinstance(reason.error, OSError):
             return Failure(what, f"{type(reason.error).__name__}: {reason.error}", _LOOK)
+        if isinstance(reason.error, journal.NoStore):
+            return Failure(what, str(reason.error).partition(": ")[0], "banyan start ... --data DIR", Exit.USAGE)
         inner = explain(reason.error) if isinstance(reason.error, BanyanError) else None
         if inner is not None and inner.code == Exit.REFUSED:
             return inner

@@ -36,14 +36,35 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Entry("game.demo", "watch tables play, die and heal, for half a minute"),
+    "demo": Entry("game.demo", "watch tables play, die and heal, for a few seconds"),
     "play": Entry("game.play", "take a seat against bots, in this terminal"),
     "replay": Entry("game.replay_command", "play recorded hands and compare what comes out"),
     "start": Entry("supervisors.cli.start", "run an application until it is told to stop"),
     "tree": Entry("supervisors.cli.tree", "show the supervision tree of a running node"),
     "ps": Entry("supervisors.cli.ps", "list the processes of a running node"),
+    "info": Entry("supervisors.cli.info", "tell about a running node, or one of its processes"),
+    "state": Entry("supervisors.cli.state", "show the state of a process"),
+    "mailbox": Entry("supervisors.cli.mailbox", "show the messages that wait for a process"),
+    "stack": Entry("supervisors.cli.stack", "show where a process is, or what holds the node up"),
+    "trace": Entry("supervisors.cli.trace", "watch what comes to and leaves some processes, for a while"),
+    "timers": Entry("supervisors.cli.timers", "list the timers that are set"),
+    "crashes": Entry("supervisors.cli.crashes", "show the last crashes, with state and last messages"),
+    "doctor": Entry("supervisors.cli.doctor", "say what seems wrong with a running node"),
+    "log": Entry("supervisors.cli.log", "show the last journal entries of a durable process"),
+    "at": Entry("supervisors.cli.at", "show a durable process as it was at any position of its journal"),
+    "store": Entry("supervisors.cli.store", "show what the journal of a running node holds"),
+    "config": Entry("supervisors.cli.config", "show what a running node was started with"),
     "kill": Entry("supervisors.cli.kill", "end a process of a running node"),
+    "suspend": Entry("supervisors.cli.suspend", "hold a process of a running node"),
+    "resume": Entry("supervisors.cli.resume", "let a suspended process go on"),
+    "restart": Entry("supervisors.cli.restart", "end a process in order and have it started again"),
+    "interrupt": Entry("supervisors.cli.interrupt", "break what holds the loop of a running node"),
+    "eval": Entry("supervisors.cli.eval", "run one line inside a running node"),
+    "check": Entry("supervisors.cli.check", "check a data directory that no node has open, to its last record"),
+    "backup": Entry("supervisors.cli.backup", "copy a data directory, also while its node runs"),
+    "restore": Entry("supervisors.cli.restore", "make a data directory from a backup"),
     "remsh": Entry("supervisors.cli.remsh", "type lines that run inside a running node"),
+    "completion": Entry("supervisors.cli.completion", "print what makes a shell complete these commands"),
 }
 
 # The extra of the distribution that brings a module.

@@ -3,32 +3,53 @@
 At a terminal it has history, completion and multi-line input (with the extra `[repl]`); otherwise it reads
 its lines from stdin, prints what they give, and ends with 1 if one of them failed and 5 if one was refused.
 Ctrl-C interrupts the line that runs, never the node. A node that was started without --allow-eval answers
-the words `tree`, `ps` and `info` only.
+the words that look, such as `tree`, `ps` and `state NAME`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, final
 
+from runtime.observe import text
 from runtime.observe.client import AdminClient
-from runtime.observe.processes import printable, table_lines, tree_from_json
-from runtime.observe.protocol import Eval, Info, Ps, Refusal, Tree
+from runtime.observe.protocol import (
+    At,
+    Crashes,
+    Doctor,
+    Eval,
+    Info,
+    Log,
+    Mailbox,
+    Ps,
+    Refusal,
+    Request,
+    Stack,
+    State,
+    Tree,
+)
 from runtime.observe.source import needs_more
 
 from .failure import Exit, report
 from .main import is_tty
+from .show import clock
 from .target import add_target, connect
 
 WORDS = """\
-tree  tree NAME    the supervision tree, or the part below a supervisor
-ps                 the processes, those with the longest mailboxes first
-info  info NAME    the node, or one process
-quit               leave (or Ctrl-D)
+tree  tree NAME     the supervision tree, or the part below a supervisor
+ps  top             the processes, those with the longest mailboxes first
+info  info NAME     the node, or one process
+state NAME          the state of a process, as it allows it to be shown
+mailbox NAME        the messages that wait for it
+stack NAME          where it is
+log NAME            the last journal entries of a durable process
+at NAME POSITION    its state at a position of its journal, and what changed there
+crashes  doctor     the last crashes; what seems wrong
+quit                leave (or Ctrl-D)
 This node was started without --allow-eval, so it runs no typed lines."""
 
 _WORD = re.compile(r"""(?P<word>[a-z]+)(?:\s+(?P<name>\S.*)|\(\s*(?P<quote>["']?)(?P<argument>.*?)(?P=quote)\s*\))?""")
@@ -174,17 +195,16 @@ class Conversation:
 
     def _word(self, line: str) -> bool:
         found = _WORD.fullmatch(line)
+        word = found["word"] if found is not None else ""
         name = (found["name"] or found["argument"] or None) if found is not None else None
-        match found["word"] if found is not None else "":
-            case "tree":
-                for row in tree_from_json(self._client.request(Tree(of=name))).lines():
-                    print(printable(row))
-            case "ps" if name is None:
-                said = self._client.request(Ps(limit=100))
-                print("\n".join(table_lines(said["processes"], said["total"])))
-            case "info":
-                for key, value in self._client.request(Info(of=name)).items():
-                    print(printable(f"{key:<12}{value if isinstance(value, str) else json.dumps(value)}"))
+        asked = word_request(word, name)
+        if asked is not None:
+            request, render = asked
+            for row in render(self._client.request(request)):
+                print(row)
+            sys.stdout.flush()
+            return True
+        match word:
             case "h" | "help":
                 print(WORDS)
             case "quit" | "exit":
@@ -195,9 +215,41 @@ class Conversation:
         return True
 
 
-def _encodable(text: str) -> str:
+Render = Callable[[Any], Iterable[str]]
+
+
+def word_request(word: str, name: str | None) -> tuple[Request, Render] | None:
+    """What a word, with the name behind it, asks of a node, and how the answer is shown; None if it is no such word."""
+    match word, name:
+        case "tree", _:
+            return Tree(of=name), text.tree
+        case (("ps" | "top"), None):
+            return Ps(limit=100), text.ps
+        case "info", _:
+            return Info(of=name), text.info
+        case "crashes", _:
+            return Crashes(of=name), lambda said: text.crashes(said, clock)
+        case "doctor", None:
+            return Doctor(), text.doctor
+        case "state", str(of):
+            return State(of=of), text.state
+        case "mailbox", str(of):
+            return Mailbox(of=of), text.mailbox
+        case "stack", str(of):
+            return Stack(of=of), text.stack
+        case "log", str(of):
+            return Log(of=of), lambda said: text.log(said, clock)
+        case "at", str(both):
+            of, _, position = both.rpartition(" ")
+            named = bool(of) and position.lstrip("-").isdecimal() and len(position) < 15
+            request = At(of=of.rstrip(", "), position=int(position)) if named else At(of=both)
+            return request, lambda said: text.at(said, clock)
+    return None
+
+
+def _encodable(typed: str) -> str:
     """Text as UTF-8 can say it; what stdin brought of other encodings becomes question marks."""
-    return text.encode("utf-8", "replace").decode()
+    return typed.encode("utf-8", "replace").decode()
 
 
 def banner(node: dict[str, Any]) -> str:

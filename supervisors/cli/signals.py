@@ -17,6 +17,8 @@ from typing import final
 import trio
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+# What else than Ctrl-C ends a command, without a word, unless it listens.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @final
@@ -74,3 +76,21 @@ class Stopper:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def endings_raised() -> Iterator[None]:
+    """While this is open, SIGTERM and SIGHUP raise SystemExit with 128 plus their number.
+
+    For a command that has started a node of its own, which must not outlive it: its `finally` runs.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from runtime.observe.client import AdminClient, find_node
+from runtime.observe.places import BACK
 from runtime.observe.protocol import Request
 
 from ..node.config import read_file, which_node
@@ -27,10 +29,20 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def connect(args: argparse.Namespace) -> AdminClient:
-    """A connection to the node that is meant; raises Refusal with code 3 for none, 4 for several."""
+    """A connection to the node that is meant; raises Refusal: code 3 if the named one does not run, 4 if none
+    was named and not exactly one runs."""
+    return AdminClient(_socket(args), timeout=args.timeout)
+
+
+def connect_back(args: argparse.Namespace) -> AdminClient:
+    """A connection to its back door, which answers also while the node does not; raises as `connect`."""
+    return AdminClient(_socket(args).with_suffix(BACK), timeout=args.timeout)
+
+
+def _socket(args: argparse.Namespace) -> Path:
     flags = {"name": args.name, "data": args.data}
     name, data = which_node(flags, os.environ, read_file(os.environ.get("BANYAN_CONFIG") or None))
-    return AdminClient(find_node(name, data).socket, timeout=args.timeout)
+    return find_node(name, data).socket
 
 
 def ask(args: argparse.Namespace, request: Request) -> Any:
