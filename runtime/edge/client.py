@@ -23,12 +23,13 @@ from typing import Any, assert_never, final
 
 from ..behaviours.gen_server import Continue, GenServer, Stop
 from ..errors import MailboxFull
-from ..kernel.api import cancel_timer, monitor, self_pid, send_after, send_nowait, world
+from ..kernel.api import monitor, self_pid, send_nowait, world
 from ..kernel.exits import SHUTDOWN, Shutdown
 from ..kernel.ids import Pid
 from ..kernel.messages import Call
 from ..kernel.requests import Caller
 from ..kernel.signals import Down
+from ..kernel.timer import cancel_timer, send_after
 from ..kernel.timers import Timer
 from . import frames
 from .frames import Cause

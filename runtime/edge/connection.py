@@ -23,9 +23,10 @@ import trio
 
 from ..behaviours.gen_server import GenServer, cast_nowait
 from ..errors import CallFailed, MailboxFull
-from ..kernel.api import call, demonitor, monitor, receive, self_pid, trap_exit, world
+from ..kernel.api import call, demonitor, monitor, self_pid, trap_exit, world
 from ..kernel.ids import Pid, Ref
 from ..kernel.messages import Call
+from ..kernel.selective import receive
 from ..kernel.signals import Down, Exit
 from ..kernel.table import Destination
 from . import frames

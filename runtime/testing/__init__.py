@@ -16,6 +16,7 @@ from .history import (
     CommandId,
     Conserved,
     History,
+    Operation,
     doubled,
     left_over,
     lost,
@@ -23,23 +24,31 @@ from .history import (
     unbalanced,
     unequal_replies,
 )
+from .linearizability import NEVER, Answered, Placed, not_linearizable
+from .medium import SECTOR, Medium
 from .nemesis import Fault, Menu, chosen, plan, swarm
 from .network import HostTransport, Network, Weather
 from .scheduler import Trace, run_seeded
 from .world import ORIGIN, NodeExit, OpenStore, SeededWorld
 
 __all__ = [
+    "NEVER",
     "ORIGIN",
+    "SECTOR",
+    "Answered",
     "Applied",
     "CommandId",
     "Conserved",
     "Fault",
     "History",
     "HostTransport",
+    "Medium",
     "Menu",
     "Network",
     "NodeExit",
     "OpenStore",
+    "Operation",
+    "Placed",
     "SeededWorld",
     "Trace",
     "TracedJournal",
@@ -48,6 +57,7 @@ __all__ = [
     "doubled",
     "left_over",
     "lost",
+    "not_linearizable",
     "out_of_order",
     "plan",
     "run_seeded",

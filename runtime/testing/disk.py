@@ -5,10 +5,10 @@ It adds nothing else; faults are the disk's own (`MemoryDisk.full`, `broken`, `p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
-from ..durable.journal import Journal, JournalStats
+from ..durable.journal import NO_FLOORS, Journal, JournalStats
 from ..durable.record import Entry, Snapshot
 from .scheduler import Trace
 
@@ -29,14 +29,18 @@ class TracedJournal:
     def path(self) -> str:
         return self.inner.path
 
-    def commit(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = ()) -> None:
+    def commit(
+        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+    ) -> None:
         note = self._trace.note
         for entry in entries:
             note("entry", entry.key, entry.sequence, entry.epoch, entry.sender, entry.number, entry.wall)
             note("payload", entry.payload)
         for snapshot in snapshots:
             note("snapshot", snapshot.key, snapshot.sequence, snapshot.wall, snapshot.payload)
-        self.inner.commit(entries, snapshots)
+        for key, floor in floors.items():
+            note("floor", key, floor)
+        self.inner.commit(entries, snapshots, floors)
         note("committed", len(entries), len(snapshots))
 
     def head(self, key: str) -> int:
@@ -44,6 +48,9 @@ class TracedJournal:
 
     def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
         return self.inner.load(key)
+
+    def first(self, key: str) -> int:
+        return self.inner.first(key)
 
     def read(self, key: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         return self.inner.read(key, after, limit)

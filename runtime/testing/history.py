@@ -51,12 +51,52 @@ class Conserved:
 
 
 @final
+@dataclass(slots=True)
+class Operation:
+    """One request of a client, from its first sending to its answer.
+
+    Attributes:
+        id: its receiver, sender and number; number 0 for a query.
+        request: what was asked.
+        called: the moment of its first sending.
+        answered: the moment of its answer, or None.
+        reply, refused: what was answered; `refused` is the reason of a refusal.
+    """
+
+    id: CommandId
+    request: object
+    called: int
+    answered: int | None = None
+    reply: object = None
+    refused: str | None = None
+
+
+@final
 class History:
-    """What was answered, in order; a command that was answered more than once has all its replies here."""
+    """What was asked and answered, in order; a command that was answered more than once has all its replies here.
+
+    Attributes:
+        answers: how many replies came.
+        operations: all requests, in the order of their sending.
+    """
 
     def __init__(self) -> None:
         self._replies: dict[CommandId, list[object]] = {}
         self.answers = 0
+        self.operations: list[Operation] = []
+        self._moment = 0
+
+    def called(self, key: str, sender: str, number: int, request: object) -> Operation:
+        """A client sends a request, for the first time."""
+        self._moment += 1
+        operation = Operation(CommandId(key, sender, number), request, self._moment)
+        self.operations.append(operation)
+        return operation
+
+    def answered(self, operation: Operation, reply: object = None, refused: str | None = None) -> None:
+        """A request has its answer."""
+        self._moment += 1
+        operation.answered, operation.reply, operation.refused = self._moment, reply, refused
 
     def acked(self, key: str, sender: str, number: int, reply: object) -> None:
         """A command that left a journal entry, as its reply says, was answered with `reply`."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn, TypeVar, final
 
 import trio
@@ -102,7 +103,8 @@ class SeededWorld:
     def wall(self) -> float:
         return ORIGIN + trio.current_time() + self.wall_offset
 
-    def open_store(self, path: str, node: str) -> Journal:
+    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> Journal:
+        path = f"{path}/relaxed" if relaxed else path
         journal = self._open_store(path, node)
         self._trace.note("open", path, node, journal.epoch)
         return TracedJournal(journal, self._trace)
@@ -113,6 +115,9 @@ class SeededWorld:
         result = work()
         await trio.sleep(self.random.uniform(0.0, 0.005))
         return result
+
+    def beside(self, look: Callable[[], None], seconds: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def exit(self, code: int) -> NoReturn:
         self._trace.note("node exit", self._host, code)
