@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime import Misuse, Session
+from runtime.edge.acceptor import check_address
 from supervisors import Application, DynamicSupervisor, Supervisor, check_settings, child
 
 from .bots import Bots
@@ -24,7 +25,7 @@ from .lobby import LOBBY, TABLES, WALLETS, Lobby
 from .messages import OpenTable, TableConfig
 
 TREES = ("oak", "elm", "fir", "ash", "yew", "bay", "fig", "box")
-SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "grant", "listen", "remote")
+SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "away", "grant", "listen", "remote")
 
 
 class Entities(DynamicSupervisor):
@@ -55,7 +56,7 @@ class Room(Supervisor):
 
 async def open_tables(tables: tuple[TableConfig, ...]) -> None:
     """Have the lobby open tables; those that are open already stay as they are."""
-    house = Session("house")
+    house = Session("house", remembered=True)
     for config in tables:
         await house.command(LOBBY, OpenTable(config))
 
@@ -87,6 +88,7 @@ def application(settings: Mapping[str, str]) -> Application:
 
     Settings: `tables` (how many, 1 to 8), `seats` (2 to 10), `bots` (yes or no), `think` (seconds a bot
     thinks, at most), `pause` (seconds between hands), `turn` (seconds a player may think; 0: for ever),
+    `away` (hands in a row in which a player misses every turn, then the seat is given up; 0: never),
     `grant` (hundredths of a chip that the house gives a new player), `listen` (the gateway's address) and
     `remote` (yes: it may be one that is not of this machine).
     """
@@ -94,16 +96,25 @@ def application(settings: Mapping[str, str]) -> Application:
     count = _whole(settings, "tables", 2, 1, len(TREES))
     seats = _whole(settings, "seats", 6, 2, 10)
     turn, pause = _seconds(settings, "turn", 20.0), _seconds(settings, "pause", 2.0)
-    tables = tuple(TableConfig(name, seats=seats, turn_seconds=turn, pause_seconds=pause) for name in TREES[:count])
-    bots = settings.get("bots", "yes")
-    if bots not in ("yes", "no"):
-        raise Misuse(f"the setting bots is yes or no, got {bots!r}")
-    grant = _whole(settings, "grant", 100_000_000, 1, 10**15)
-    gateway = GatewaySettings(
-        listen=settings.get("listen", "127.0.0.1:0"), remote=settings.get("remote", "no") == "yes", grant=grant
+    away = _whole(settings, "away", 3, 0, 1_000_000)
+    tables = tuple(
+        TableConfig(name, seats=seats, turn_seconds=turn, pause_seconds=pause, away_hands=away)
+        for name in TREES[:count]
     )
+    bots, remote = _yes(settings, "bots", "yes"), _yes(settings, "remote", "no")
+    grant = _whole(settings, "grant", 100_000_000, 1, 10**15)
+    # Checked here too, where a mistake is still one of usage.
+    listen = check_address(settings.get("listen", "127.0.0.1:0"), remote=remote)
+    gateway = GatewaySettings(listen=listen, remote=remote, grant=grant)
     think = _seconds(settings, "think", 1.0)
-    return Application(CardRoom, (tables, bots == "yes", think, grant, gateway), "card room")
+    return Application(CardRoom, (tables, bots, think, grant, gateway), "card room")
+
+
+def _yes(settings: Mapping[str, str], name: str, default: str) -> bool:
+    text = settings.get(name, default)
+    if text not in ("yes", "no"):
+        raise Misuse(f"the setting {name} is yes or no, got {text!r}")
+    return text == "yes"
 
 
 def _whole(settings: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -1,7 +1,8 @@
 """Bots: players that play by themselves, through the same commands as people.
 
 A bot keeps nothing: it watches its table, acts when it is its turn, and buys in again when it is broke. One
-that is restarted sits down where its player sits.
+that is restarted sits down where its player sits. Where its table is set aside it waits until that is tried
+again; without its wallet it plays with what it has at the table.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import math
 from typing import Any
 
 from runtime import (
+    AlreadyDone,
     CallFailed,
     Down,
     ReceiveTimeout,
+    Ref,
     Refused,
     Session,
     demonitor,
@@ -24,12 +27,12 @@ from runtime import (
 from supervisors import Supervisor, child
 
 from .action import Action, CheckOrCall, Fold, Legal, RaiseTo
-from .lobby import LOBBY
-from .messages import Act, BuyIn, Grant, Join, News, TableConfig, TableView, Watch
+from .aside import LOBBY, Damaged
+from .messages import Act, BuyIn, Grant, Join, News, TableConfig, TableView, UnderWay, Watch
 from .wallet import key_of
 
-# How long a bot that cannot play now waits before it looks again, in seconds.
-IDLE = 1.0
+# Between two looks whether chips have arrived, in seconds.
+ARRIVAL = 0.01
 
 
 async def bot(player: str, table: str, stack: int, think_seconds: float, grant: int) -> None:
@@ -45,12 +48,18 @@ async def bot(player: str, table: str, stack: int, think_seconds: float, grant: 
     # A sender of its own for each life, so its numbers begin at 1; the house's grant is number 1 for ever.
     session = Session(f"bot/{player}/{self_pid()!r}", patience=math.inf)
     await session.command(LOBBY, Join(player))
-    await Session(f"house/{player}", patience=math.inf).command(key_of(player), Grant(grant))
+    try:
+        house = Session(f"house/{player}", patience=math.inf, remembered=True)
+        await house.command(key_of(player), Grant(grant))
+    except Damaged:
+        pass  # it is an old one, then, and has had it
     while True:
         ref = monitor(table)
-        view = await session.ask(table, Watch(self_pid(), player))
         try:
+            view = await session.ask(table, Watch(self_pid(), player))
             await _play(session, player, table, stack, think_seconds, view)
+        except Damaged:
+            await _ended(ref)
         finally:
             demonitor(ref, flush=True)
 
@@ -60,10 +69,7 @@ async def _play(session: Session, player: str, table: str, stack: int, think_sec
     while True:
         seat = next((one for one in view.seats if one.player == player), None)
         if view.hand is None and (seat is None or seat.stack == 0):
-            try:
-                await session.command(key_of(player), BuyIn(table, stack))
-            except Refused:
-                pass  # broke for good: it goes on watching
+            await _buy_in(session, key_of(player), table, stack)
         elif view.actor == player and view.legal is not None and view.hand is not None:
             if think_seconds > 0:
                 await _pause(think_seconds * world().random.random())
@@ -76,6 +82,21 @@ async def _play(session: Session, player: str, table: str, stack: int, think_sec
         if news is None:
             return
         view = news
+
+
+async def _ended(ref: Ref) -> None:
+    """Wait for the end of what is monitored."""
+    await receive(lambda message: isinstance(message, Down) and message.ref is ref)
+
+
+async def _buy_in(session: Session, wallet: str, table: str, stack: int) -> None:
+    """Buy in, and wait until the chips have arrived or come back: news of before would have it buy in again."""
+    try:
+        number = await session.command(wallet, BuyIn(table, stack))
+        while not isinstance(number, AlreadyDone) and await session.ask(wallet, UnderWay(number)):
+            await _pause(ARRIVAL)
+    except Refused:
+        return  # broke for good: it goes on watching
 
 
 async def _pause(seconds: float) -> None:
@@ -98,6 +119,12 @@ async def _latest() -> TableView | None:
                 newest = view
             case Down():
                 return None
+
+
+def is_bot(player: str) -> bool:
+    """Whether a name is one of those that are kept for bots, which are called like `ada-oak`."""
+    name, hyphen, _ = player.partition("-")
+    return bool(hyphen) and name in NAMES
 
 
 def decide(legal: Legal) -> Action:

@@ -24,6 +24,7 @@ from typing import Any, final
 from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Kill, Refusal, Tree
 from supervisors import open_store
+from supervisors.cli.signals import endings_raised
 
 from .action import chips
 from .audit import audit
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry the command out; returns its exit code."""
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="banyan-demo-") as scratch:
+    with endings_raised(), tempfile.TemporaryDirectory(prefix="banyan-demo-") as scratch:
         demo = _Demo(Path(scratch), _screen(), max(4.0, args.seconds))
         try:
             demo.play()

@@ -43,7 +43,8 @@ from runtime.edge.tokens import Signer, Token, TokenError
 from runtime.edge.websocket import Bounds
 from supervisors import ChildRefused, DynamicSupervisor, Supervisor, child, start_child
 
-from .lobby import LOBBY
+from .aside import LOBBY, Damaged
+from .bots import is_bot
 from .messages import (
     Act,
     Balance,
@@ -85,7 +86,7 @@ DOORKEEPER = "gateway.doorkeeper"
 SESSIONS = "gateway.sessions"
 CONNECTIONS = "gateway.connections"
 
-# How long the tables of a page are asked how many sit there, in seconds for all of them.
+# How long a table is asked who sits there, in seconds; of a page of them, all together.
 _LOBBY_PATIENCE = 1.0
 
 
@@ -182,6 +183,8 @@ class CardRoomGuest:
         player, session = said.subject, said.session
         if not _is_name(player):
             raise Refusal("bad_name", "wanted a name of 1 to 64 bytes that can be printed", strike=True)
+        if is_bot(player):
+            raise Refusal("reserved_name", f"{player!r} is a bot's name: wanted one of your own", strike=True)
         if not session:
             session = world().random.randbytes(8).hex()
             await self._settle(player)
@@ -194,10 +197,13 @@ class CardRoomGuest:
         """Have the room know the player: a wallet, and once the house's grant."""
         patience = self._settings.patience
         # A sender for each player and purpose, number 1 for ever: both are done once, and cheap to repeat.
-        await Session(f"gateway/{player}", patience=patience).command(LOBBY, Join(player))
+        await Session(f"gateway/{player}", patience=patience, remembered=True).command(LOBBY, Join(player))
         if self._settings.grant:
-            house = Session(f"house/{player}", patience=patience)
-            await house.command(key_of(player), Grant(self._settings.grant))
+            house = Session(f"house/{player}", patience=patience, remembered=True)
+            try:
+                await house.command(key_of(player), Grant(self._settings.grant))
+            except Damaged:
+                pass  # it is no new one; what is at the tables can still be played with
 
     async def _session(self, player: str, session: str, fresh: bool) -> Pid:
         """The session's process: one that lives, or a new one. `fresh` displaces any other of the player."""
@@ -248,11 +254,11 @@ class CardRoomGuest:
         try:
             match frame:
                 case ShowLobby():
-                    return await self._lobby(frame)
+                    return await self._lobby(entry.account, frame)
                 case ShowBalance():
                     return {"balance": await self._ask(key_of(entry.account), Balance())}
                 case WatchTable(name):
-                    await self._known(name)
+                    await self._served(name)
                     if not await call(entry.session, StartWatching(name)):
                         most = self._settings.watched
                         raise Refusal("too_many_tables", f"wanted at most {most} tables watched: unwatch one")
@@ -274,6 +280,8 @@ class CardRoomGuest:
                     return {"table": name}
                 case _:
                     assert_never(frame)
+        except Damaged as damaged:
+            raise Refusal("damaged", damaged.reason) from None
         except Refused as refused:
             raise _typed(refused.reason) from None
 
@@ -293,26 +301,39 @@ class CardRoomGuest:
             if all(config.name != name for config in tables):
                 raise Refusal("no_such_table", "wanted the name of a table: the lobby has them")
 
-    async def _lobby(self, frame: ShowLobby) -> Any:
+    async def _served(self, name: str) -> None:
+        """Refuse a table that was never opened, or that is set aside; one that is only away will come back."""
+        await self._known(name)
+        await _players(key_of_table(name), _LOBBY_PATIENCE)
+
+    async def _lobby(self, player: str, frame: ShowLobby) -> Any:
         configs: tuple[TableConfig, ...] = await self._ask(LOBBY, Tables())
         shown = sorted((one for one in configs if one.name > frame.after), key=lambda one: one.name)
         page = shown[: frame.limit]
         tables = []
         until = trio.current_time() + _LOBBY_PATIENCE
         for config in page:
-            tables.append(
-                {
-                    "table": config.name,
-                    "blinds": config.blinds,
-                    "seats": config.seats,
-                    "turn_seconds": config.turn_seconds,
-                    "taken": await _taken(config.key, until - trio.current_time()),
-                }
-            )
+            shown_now = {
+                "table": config.name,
+                "blinds": config.blinds,
+                "seats": config.seats,
+                "turn_seconds": config.turn_seconds,
+                "taken": None,
+                "seated": None,
+                "damaged": None,
+            }
+            try:
+                there = await _players(config.key, until - trio.current_time())
+                if there is not None:
+                    shown_now |= {"taken": len(there), "seated": player in there}
+            except Damaged as damaged:
+                shown_now["damaged"] = damaged.reason
+            tables.append(shown_now)
         return {"tables": tables, "more": len(shown) > len(page)}
 
     async def _sit(self, entry: Entry, frame: Sit) -> Any:
-        await self._known(frame.table)
+        # Chips are not sent to where they could not arrive.
+        await self._served(frame.table)
         wallet, table = key_of(entry.account), key_of_table(frame.table)
         number = await self._command(entry, frame.id, wallet, BuyIn(table, frame.amount))
         if isinstance(number, AlreadyDone):
@@ -338,13 +359,13 @@ class CardRoomGuest:
         return seats[0]
 
 
-async def _taken(key: str, patience: float) -> int | None:
-    """How many seats of a table are taken; None if it cannot say in time."""
+async def _players(key: str, patience: float) -> list[str] | None:
+    """Who sits at a table; None if it cannot say in time. Raises Damaged if it is set aside."""
     if patience <= 0:
         return None
     try:
-        return len((await call(key, Progress(), timeout=patience)).stacks)
-    except (CallFailed, Refused):
+        return [player for player, _ in (await call(key, Progress(), timeout=patience)).stacks]
+    except CallFailed:
         return None
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import EventSourced, Refuse, call, whereis
+from runtime import AlreadyStarted, Down, EventSourced, Ref, Refuse, call, monitor, whereis
 from supervisors import ChildRefused, child, start_child
 
-from .messages import Join, Joined, LobbyState, OpenTable, TableConfig, TableOpened, Tables
+from .aside import LOBBY, WasSetAside
+from .messages import DamagedEntities, Join, Joined, LobbyState, OpenTable, TableConfig, TableOpened, Tables
 from .table import Table
 from .wallet import Wallet, key_of
 
-LOBBY = "lobby"
+__all__ = ["LOBBY", "TABLES", "WALLETS", "Lobby", "damaged", "tables"]
+
 WALLETS = "wallets"
 TABLES = "tables"
 
@@ -25,8 +27,17 @@ async def tables() -> tuple[TableConfig, ...]:
     return await call(LOBBY, Tables())
 
 
+async def damaged() -> dict[str, str]:
+    """The tables and wallets that are set aside, by their keys, and why."""
+    return dict(await call(LOBBY, DamagedEntities()))
+
+
 class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
     """Knows every table and player of the room; its key is `lobby`."""
+
+    def setup(self) -> None:
+        # Not journalled: whether a record is damaged is found anew at each start.
+        self._damaged: dict[Ref, WasSetAside] = {}
 
     def initial(self, key: str) -> LobbyState:
         return LobbyState((), ())
@@ -59,23 +70,42 @@ class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
         match request:
             case Tables():
                 return state.tables
+            case DamagedEntities():
+                return tuple((one.key, one.why) for one in self._damaged.values())
             case _:
                 return super().query(state, request)
 
+    def unexpected(self, state: LobbyState, message: object) -> None:
+        match message:
+            case WasSetAside(pid=pid):
+                self._damaged[monitor(pid)] = message
+            case Down(ref=ref) if ref in self._damaged:
+                del self._damaged[ref]  # tried again: if it is damaged still, we are told again
+            case _:
+                super().unexpected(state, message)
+
+    def describe(self, state: LobbyState) -> str:
+        counted = f"{len(state.tables)} tables, {len(state.players)} players"
+        return "; ".join([counted, *(one.why for one in self._damaged.values())])
+
+    def upcast(self, name: str, version: int, fields: tuple[Any, ...]) -> object:
+        if (name, version) == ("table.config", 1):
+            return TableConfig(*fields)
+        return super().upcast(name, version, fields)
+
     async def reconcile(self, state: LobbyState) -> None:
         for player in state.players:
-            key = key_of(player)
-            if whereis(key) is None:
-                await _ensure(WALLETS, key, Wallet, key)
+            await _ensure(WALLETS, key_of(player), Wallet, key_of(player))
         for config in state.tables:
-            if whereis(config.key) is None:
-                await _ensure(TABLES, config.key, Table, config.key, config)
+            await _ensure(TABLES, config.key, Table, config.key, config)
 
 
 async def _ensure(supervisor: str, key: str, kind: Any, *args: Any) -> None:
     """Start an entity, unless it is just being restarted by its supervisor."""
-    try:
-        await start_child(supervisor, child(key, kind, *args, name=key))
-    except ChildRefused as refused:
-        if whereis(key) is None:
-            raise refused
+    while whereis(key) is None:
+        try:
+            await start_child(supervisor, child(key, kind, *args, name=key))
+        except ChildRefused as refused:
+            # Whoever had the name may have died since: then it is to be started after all.
+            if not isinstance(refused.detail, AlreadyStarted) and whereis(key) is None:
+                raise refused

@@ -122,7 +122,7 @@ class WalletState:
 # -- the table: commands -------------------------------------------------------------------------------
 
 
-@message("table.config")
+@message("table.config", version=2)
 class TableConfig:
     """How a table is played.
 
@@ -132,6 +132,8 @@ class TableConfig:
         seats: how many may sit, 2 to 10.
         turn_seconds: how long a player may think; then the table checks or folds. 0: no limit.
         pause_seconds: how long the table waits between hands; below 0: it deals only when told to.
+        away_hands: after how many hands in a row in which a player missed every turn the seat is given up;
+            0: never.
     """
 
     name: str
@@ -139,6 +141,7 @@ class TableConfig:
     seats: int = 6
     turn_seconds: float = 20.0
     pause_seconds: float = -1.0
+    away_hands: int = 3
 
     @property
     def key(self) -> str:
@@ -149,7 +152,7 @@ class TableConfig:
 class TakeChips(Call[int]):
     """A wallet's transfer arrives: chips for the player's seat, a free one if there is none yet.
 
-    The reply is the seat's stack. Refused: the table is full.
+    A seat that its player is leaving is kept. The reply is the seat's stack. Refused: the table is full.
     """
 
     player: str
@@ -273,6 +276,13 @@ class Leaving:
     player: str
 
 
+@message("table.stayed")
+class Stayed:
+    """Who was leaving is not any more."""
+
+    player: str
+
+
 @message("table.left")
 class Left:
     player: str
@@ -297,13 +307,22 @@ class HandEnded:
     result: Result
 
 
-@message("table.seat")
+@message("table.seat", version=2)
 class Seat:
-    """`stack`: chips on the seat that are in no hand; what the seat has in the hand is in the deal."""
+    """One player's seat.
+
+    Attributes:
+        stack: chips on the seat that are in no hand; what the seat has in the hand is in the deal.
+        leaving: whether it is given up when the hand ends.
+        missed: hands in a row in which the clock took every turn of the player's.
+        present: whether the player has taken a turn of this hand; None before their first.
+    """
 
     player: str
     stack: int
     leaving: bool = False
+    missed: int = 0
+    present: bool | None = None
 
 
 @message("table.state")
@@ -378,6 +397,11 @@ class Join(Call[bool]):
 @message("lobby.tables")
 class Tables(Query[tuple[TableConfig, ...]]):
     """All tables."""
+
+
+@message("lobby.damaged_entities")
+class DamagedEntities(Query[tuple[tuple[str, str], ...]]):
+    """The keys of the tables and wallets that are set aside, and why."""
 
 
 @message("lobby.table_opened")

@@ -84,4 +84,4 @@ def _names(prefix: str) -> Sequence[str]:
 
 def _in_hand(name: str) -> bool:
     info: ProcessInfo | None = process_info(name)
-    return info is not None and info.handling is not None
+    return info is not None and (info.handling is not None or info.unanswered > 0)

@@ -1,15 +1,15 @@
 """`banyan play`: take a seat against bots, in this terminal, over the gateway's own socket.
 
-Without a running node it starts one of its own on a temporary data directory and ends it afterwards. The
-login token is signed with the key in the node's data directory, which only the node's own user can read.
-Lines are read from stdin, so a pipe can play too; its end leaves the table.
+It plays at a running node, or where none runs at one of its own, which lives as long as the game. That one
+has a session of its own, so that Ctrl-C reaches this program alone, which then ends it in order. The login
+token is signed with the key in the node's data directory, which only the node's own user can read. Lines
+are read from stdin, so a pipe can play too; its end leaves the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import os
 import select
 import signal
@@ -19,216 +19,212 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import trio
-from websockets.exceptions import ConnectionClosed
-from websockets.trio.client import ClientConnection, connect
 
-from runtime.edge.deltas import apply
-from runtime.edge.keys import read_key
+from runtime.edge.frames import MOST
+from runtime.edge.keys import BadKey, read_key
 from runtime.edge.tokens import Signer, Token
-from runtime.observe.client import AdminClient, find_node
+from runtime.observe.client import AdminClient, nodes
 from runtime.observe.protocol import Info, Refusal
+from supervisors.cli.failure import Exit
+from supervisors.cli.signals import ENDING, endings_raised
+from supervisors.cli.target import connect
 
-from .action import chips
+from .play_screen import Unseen, screen
+from .play_seat import Seat, Stopped, lines_of
 
-READY = 20.0
-HELP = "fold | call | check | raise AMOUNT | all-in | leave"
+# Seconds for the node that is started to be ready, to stop in order, and to answer.
+READY, STOP, ANSWER = 20.0, 15.0, 5.0
+SETTINGS = ("tables=1", "think=1.5", "pause=3", "turn=120")
+CHUNK = 1 << 16
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--table", default="oak", metavar="NAME", help="which table (default oak)")
-    parser.add_argument("--name", default=None, metavar="PLAYER", help="who you are (default: your user name)")
-    parser.add_argument("--stack", type=int, default=10_000, metavar="CHIPS", help="what you buy in for")
-    parser.add_argument("-n", dest="node", metavar="NODE", help="the running node's name")
-    parser.add_argument("--data", metavar="DIR", help="the running node's data directory")
+    parser.add_argument("--table", metavar="NAME", help="which table (default: the first with a free seat)")
+    parser.add_argument("--name", metavar="PLAYER", help="who you are (default: your user name)")
+    parser.add_argument("--stack", type=_stack, default=10_000, metavar="CHIPS", help="what you buy in for")
+    named = parser.add_mutually_exclusive_group()
+    named.add_argument("-n", dest="node", metavar="NODE", help="the running node's name")
+    named.add_argument("--data", metavar="DIR", help="the running node's data directory")
+    parser.epilog = "Without a running node one is started for this game, on a temporary data directory."
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the command out; returns its exit code."""
-    player = args.name if args.name is not None else getpass.getuser()
+    player = args.name if args.name is not None else _user()
+    with _node(args) as node:
+        token = Signer(_secret(node)).sign(Token("login", player, time.time() + 60.0))
+        seat = Seat(node.address, token, player, screen(), lines_of(_typed), patient=not os.isatty(0))
+        return trio.run(_play, seat, args.table, args.stack * 100)
+
+
+async def _play(seat: Seat, table: str | None, stack: int) -> int:
+    """The game, until it ends or a signal ends it; then the seat is kept for whoever comes back soon."""
+    code = 0
+
+    async def end_by_signal() -> None:
+        nonlocal code
+        # Ctrl-C too: a KeyboardInterrupt would come out as a group.
+        with trio.open_signal_receiver(signal.SIGINT, *ENDING) as signals:
+            async for number in signals:
+                code = 128 + number
+                nursery.cancel_scope.cancel()
+
+    stopped: Stopped | Unseen | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_by_signal)
+        try:
+            await seat.play(table, stack)
+        except (Stopped, Unseen) as reason:
+            stopped = reason  # raised outside, where no group is made of it
+        nursery.cancel_scope.cancel()
+    if isinstance(stopped, Unseen):
+        raise BrokenPipeError from stopped
+    if stopped is not None:
+        raise stopped
+    return code
+
+
+async def _typed() -> bytes:
+    """What is there on stdin; nothing at its end.
+
+    Not from `sys.stdin`: a thread that is left waiting inside it would hold its lock, and at its end the
+    interpreter would want it.
+    """
+    if sys.stdin is None:
+        return b""  # it was closed, and number 0 is another file by now
     try:
-        with _node(args) as info:
-            addresses, data = info["gateway"], info["data"]
-            if not addresses or not data:
-                raise Refusal("cannot play", "that node has no gateway", "start game.app:application", 5)
-            secret = read_key(data)
-            if secret is None:
-                raise Refusal("cannot play", f"there is no gateway.key in {data}", "start the node anew", 5)
-            token = Signer(secret).sign(Token("login", player, time.time() + 60.0))
-            stack = args.stack * 100
-            return trio.run(_play, f"ws://{addresses[0]}", token, player, args.table, stack)
-    except Refusal as refused:
-        print(f"what: {refused.what}\nwhy:  {refused.why}\nnext: {refused.next}", file=sys.stderr)
-        return refused.code
-    except KeyboardInterrupt:
-        return 130
+        return await trio.to_thread.run_sync(os.read, 0, CHUNK, abandon_on_cancel=True)
+    except OSError:
+        return b""  # its terminal is gone
+
+
+def _stack(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST // 100:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of chips, at least 1, got {text!r}")
+    return int(text)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "you"  # a user that the system has no name for
+
+
+# -- the node ------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The node that is played at: its admin socket, and its process if it is our own."""
+
+    socket: Path
+    process: subprocess.Popen[str] | None = None
+
+    def info(self) -> dict[str, Any]:
+        """What the node says of itself; raises Refusal."""
+        with AdminClient(self.socket, timeout=ANSWER) as client:
+            said: dict[str, Any] = client.request(Info())
+            return said
+
+    async def address(self) -> str:
+        """Where the gateway listens now: a node that was started again has another port.
+
+        Raises OSError if it cannot be told now, Stopped if it never will.
+        """
+        if self.process is not None and self.process.poll() is not None:
+            why = f"its process ended with {self.process.returncode}"
+            raise Stopped("the node of this game has ended", why, "play again", Exit.UNREACHABLE)
+        try:
+            addresses = (await trio.to_thread.run_sync(self.info, abandon_on_cancel=True))["gateway"]
+        except Refusal as refused:
+            raise OSError(str(refused)) from None
+        if not addresses:
+            raise OSError("the node's gateway does not listen")
+        return str(addresses[0])
+
+
+def _secret(node: _Place) -> bytes:
+    """The key that the node's gateway believes; raises Stopped where there is none to be had."""
+    info = node.info()
+    data, advice = info["data"], "start one: banyan start game.app:application --data DIR"
+    if not info["gateway"]:
+        raise Stopped("cannot play", f"node {info['name']} has no gateway", advice, Exit.REFUSED)
+    if not data:
+        raise Stopped(
+            "cannot play", "the node has no data directory, and so no key to log in with", advice, Exit.REFUSED
+        )
+    try:
+        secret = read_key(data)
+    except (BadKey, OSError) as error:
+        raise Stopped("cannot log in", str(error), "play as the user whose node it is", Exit.REFUSED) from None
+    if secret is None:
+        raise Stopped("cannot log in", f"there is no gateway.key in {data}", "start the node anew", Exit.REFUSED)
+    return secret
 
 
 @contextmanager
-def _node(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What is known of the node to play at: a running one, or one that lives as long as the game."""
+def _node(args: argparse.Namespace) -> Iterator[_Place]:
+    """The running node that is meant, or where nobody named one and none runs, a node of our own."""
     try:
-        running = find_node(args.node, args.data)
-    except Refusal:
-        if args.node is not None or args.data is not None:
+        with connect(argparse.Namespace(name=args.node, data=args.data, timeout=ANSWER)) as client:
+            found = client.path
+    except Refusal as refused:
+        # Only who named no node is told that it cannot be found: there are none, or several.
+        if refused.code != Exit.NOT_FOUND or nodes():
             raise
     else:
-        with AdminClient(running.socket) as client:
-            yield client.request(Info())
+        yield _Place(found)
         return
+    with endings_raised(), tempfile.TemporaryDirectory(prefix="banyan-play-") as scratch, _own(Path(scratch)) as own:
+        yield own
+
+
+@contextmanager
+def _own(scratch: Path) -> Iterator[_Place]:
     print("no node is running: one is started for this game", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="banyan-play-") as scratch, Path(scratch, "node.log").open("ab") as log:
-        command = [sys.executable, "-m", "supervisors.cli.main", "start", "game.app:application"]
-        options = ["--name", f"play-{os.getpid()}", "--data", f"{scratch}/store", "--set=think=0.8", "--set=turn=60"]
-        node = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=log, cwd=scratch, text=True)
+    command = [sys.executable, "-m", "supervisors.cli.main", "start", "game.app:application"]
+    command += ["--name", f"play-{os.getpid()}", "--data", str(scratch / "store")]
+    command += [part for setting in SETTINGS for part in ("--set", setting)]
+    log = scratch / "node.log"
+    with log.open("ab") as file:
+        node = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            # What is configured for other nodes is not meant for this one.
+            env={name: value for name, value in os.environ.items() if not name.startswith("BANYAN_")},
+            cwd=scratch,
+            text=True,
+            start_new_session=True,
+        )
+    with node:
         try:
             assert node.stdout is not None
             readable, _, _ = select.select([node.stdout], [], [], READY)
             line = node.stdout.readline() if readable else ""
             if not line.startswith("ready "):
-                raise Refusal("cannot play", "the node did not start", "try `banyan demo` and read its log", 1)
-            with AdminClient(Path(line.split(" ", 3)[3].strip())) as client:
-                yield client.request(Info())
+                said = log.read_text(errors="replace").strip().splitlines()[-5:]
+                why = "\n".join(said) or f"it was not ready within {READY:g} s"
+                raise Stopped("the node of this game did not start", why, "banyan start says more", Exit.FAILED)
+            yield _Place(Path(line.rstrip("\n").split(" ", 3)[3]), node)
         finally:
-            node.send_signal(signal.SIGTERM)
-            try:
-                node.wait(15)
-            except subprocess.TimeoutExpired:
-                node.kill()
-                node.wait()
-            if node.stdout is not None:
-                node.stdout.close()
+            _end(node)
 
 
-async def _play(address: str, token: str, player: str, table: str, stack: int) -> int:
-    async with connect(address) as socket:
-        game = _Game(socket, player, table)
-        await game.send({"op": "login", "token": token})
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(game.listen, nursery.cancel_scope)
-            await game.send({"op": "watch", "table": table})
-            await game.command({"op": "sit", "table": table, "amount": stack})
-            print(f"{player}, you sit down at {table} with {chips(stack)}. You can: {HELP}")
-            await game.read_lines()
-            nursery.cancel_scope.cancel()
-    return game.code
-
-
-@final
-class _Game:
-    """One player's end of the socket."""
-
-    def __init__(self, socket: ClientConnection, player: str, table: str) -> None:
-        self.socket = socket
-        self.player = player
-        self.table = table
-        self.code = 0
-        self.view: dict[str, Any] | None = None
-        self._last = 0
-        self._shown: object = None
-
-    async def send(self, frame: dict[str, Any]) -> None:
-        await self.socket.send(json.dumps(frame))
-
-    async def command(self, frame: dict[str, Any]) -> None:
-        """Send a command under the next id."""
-        self._last += 1
-        await self.send({**frame, "id": self._last})
-
-    async def listen(self, scope: trio.CancelScope) -> None:
-        """Show what the gateway sends, until it says good-bye."""
-        try:
-            while True:
-                self._take(json.loads(await self.socket.recv()))
-        except ConnectionClosed:
-            scope.cancel()
-
-    def _take(self, frame: dict[str, Any]) -> None:
-        match frame.get("type"):
-            case "absolute":
-                self.view = frame["view"]
-                self._show()
-            case "delta" if self.view is not None:
-                view: Any = apply(frame["changes"], self.view)
-                self.view = view
-                self._show()
-            case "refused":
-                print(f"  refused: {frame['text']}")
-            case "bye":
-                print(f"  the table says good-bye: {frame['text']}")
-                self.code = 1
-
-    def _show(self) -> None:
-        view = self.view
-        assert view is not None
-        result = view["result"]
-        if view["hand"] is None:
-            if result is not None and self._shown != ("result", result["hand"]):
-                self._shown = ("result", result["hand"])
-                print(f"  hand {result['hand']} is over: {_winners(result)}")
-            return
-        now = (view["hand"], view["street"], view["actor"], view["pot"])
-        if now == self._shown:
-            return
-        self._shown = now
-        seats = "  ".join(_seat(seat, self.player) for seat in view["seats"])
-        board = " ".join(view["board"]) or "-"
-        print(f"  hand {view['hand']} {view['street']}  board {board}  pot {chips(view['pot'])}  {seats}")
-        legal = view["legal"]
-        if legal is not None:
-            may = [f"call {chips(legal['to_call'])}" if legal["to_call"] else "check"]
-            if legal["may_fold"]:
-                may.insert(0, "fold")
-            if legal["min_raise_to"] is not None:
-                may.append(f"raise {chips(legal['min_raise_to'])} to {chips(legal['max_raise_to'])}")
-            print(f"  your turn: {', '.join(may)}")
-
-    async def read_lines(self) -> None:
-        """Carry out what is typed; the end of the input leaves the table."""
-        while True:
-            line = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-            words = line.split()
-            if not line or (words and words[0] in ("leave", "quit", "exit")):
-                await self.command({"op": "leave", "table": self.table})
-                print("  you leave; your chips go back to your wallet")
-                return
-            if words:
-                await self._do(words)
-
-    async def _do(self, words: list[str]) -> None:
-        view = self.view
-        if view is None or view["legal"] is None:
-            print("  it is not your turn")
-            return
-        turn: dict[str, Any] = {"op": "act", "table": self.table, "hand": view["hand"]}
-        legal = view["legal"]
-        match words:
-            case ["fold"]:
-                await self.command({**turn, "action": "fold"})
-            case ["call" | "check"]:
-                await self.command({**turn, "action": "call"})
-            case ["all-in"] if legal["max_raise_to"] is not None:
-                await self.command({**turn, "action": "raise", "to": legal["max_raise_to"]})
-            case ["all-in"]:
-                await self.command({**turn, "action": "call"})
-            case ["raise", amount] if amount.replace(".", "", 1).isdecimal():
-                await self.command({**turn, "action": "raise", "to": round(float(amount) * 100)})
-            case _:
-                print(f"  wanted {HELP}, got {' '.join(words)!r}")
-
-
-def _seat(seat: dict[str, Any], player: str) -> str:
-    name = f"*{seat['player']}*" if seat["player"] == player else seat["player"]
-    hole = f" [{seat['hole'][:2]} {seat['hole'][2:]}]" if seat["hole"] else ""
-    state = " folded" if seat["folded"] else " all-in" if seat["all_in"] else ""
-    bet = f" bets {chips(seat['bet'])}" if seat["bet"] else ""
-    return f"{name} {chips(seat['stack'])}{bet}{state}{hole}"
-
-
-def _winners(result: dict[str, Any]) -> str:
-    won = zip(result["players"], result["collected"], strict=True)
-    return ", ".join(f"{player} wins {chips(amount)}" for player, amount in won if amount)
+def _end(node: subprocess.Popen[str]) -> None:
+    """End a node in order, or if that takes too long, or somebody cannot wait, at once."""
+    try:
+        node.send_signal(signal.SIGTERM)
+        node.wait(STOP)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt, SystemExit):
+        node.kill()
+        node.wait()

@@ -32,6 +32,7 @@ from runtime import (
 from runtime.edge.client import EXPIRED, ClientSession
 from runtime.edge.deltas import diff
 
+from .aside import Damaged
 from .messages import Leave, News, TableView, Unwatch, Watch
 
 # The pauses before a table that is not there is watched again, in seconds: doubled from first to last.
@@ -151,6 +152,8 @@ class PlayerSession(ClientSession):
                 table = self._tables.get(name)
                 if table is None or table.attempt != attempt or table.ref is None:
                     pass  # an answer to an attempt that was given up
+                elif isinstance(message.reason, Damaged):
+                    self._lose(name, message.reason)
                 elif message.failed:
                     self._retry(name, table)
                 elif isinstance(message.value, TableView):
@@ -216,6 +219,11 @@ class PlayerSession(ClientSession):
             # If it is lost, its news is not shown anyway.
             send_request(key_of_table(name), Unwatch(self_pid()), None, timeout=5.0)
 
+    def _lose(self, name: str, damaged: Damaged) -> None:
+        """The table was set aside when it was to be restarted: that is the last the client hears of it."""
+        self._stop(name)
+        self.push(gone(name, damaged))
+
     def _ask(self, name: str, table: _Watched) -> None:
         """Watch the table's process of this moment, if there is one."""
         table.attempt += 1
@@ -256,6 +264,11 @@ class PlayerSession(ClientSession):
         for name, table in self._tables.items():
             if table.view is not None and any(s["player"] == self.player for s in table.view["seats"]):
                 yield name
+
+
+def gone(name: str, damaged: Damaged) -> dict[str, Any]:
+    """What is pushed of a table that is set aside while it is watched."""
+    return {"type": "gone", "table": name, "reason": "damaged", "text": damaged.reason}
 
 
 def _plain(view: TableView) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any, TextIO, final
 
 from runtime import StoreError
 from supervisors import open_store
+from supervisors.cli.signals import endings_raised
 
 from .audit import Audit, CommandId, audit
 from .history import parse_bytes
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         name = error.filename or args.paths[0]
         return _complain("cannot replay", f"{name}: {error.strerror}", "check the path", USAGE)
-    with tempfile.TemporaryDirectory(prefix="banyan-replay-") as scratch:
+    with endings_raised(), tempfile.TemporaryDirectory(prefix="banyan-replay-") as scratch:
         data = Path(args.data).resolve() if args.data else Path(scratch)
         try:
             refusal = _claim(data, files, hands)

@@ -66,14 +66,14 @@ class Driver:
         seats = max(len(hand.players) for hand in hands)
         self.config = TableConfig(name, hands[0].blinds, max(2, seats), turn_seconds=0.0, pause_seconds=-1.0)
         self.table = self.config.key
-        self.session = Session(f"replay/{name}", patience=60.0)
+        self.session = Session(f"replay/{name}", patience=60.0, remembered=True)
 
     async def run(self) -> None:
         """Play all hands that are not played yet; returns when every transfer is acknowledged."""
         await self._command(LOBBY, OpenTable(self.config), 1)
         for number, player in enumerate(sorted({p for hand in self.hands for p in hand.players})):
             await self._command(LOBBY, Join(player), 2 + number)
-            house = Session("house", patience=60.0)
+            house = Session("house", patience=60.0, remembered=True)
             await house.command(key_of(player), Grant(self.grants[player]))
         progress = await self._progress()
         if progress.hands:

@@ -7,14 +7,13 @@ fit. Snapshots are taken between hands only. What watchers see is made for each 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from runtime import (
     Delivery,
     Down,
-    EventSourced,
     MailboxFull,
     Pid,
     Ref,
@@ -28,6 +27,7 @@ from runtime import (
     send_nowait,
 )
 
+from .aside import Entity
 from .hand import BadDeal, CheckOrCall, Deal, Fold, Hand, IllegalAction, deal_from, shuffle_deck
 from .messages import (
     Act,
@@ -50,6 +50,7 @@ from .messages import (
     Progress,
     Seat,
     Seated,
+    Stayed,
     TableConfig,
     TableProgress,
     TableState,
@@ -63,7 +64,7 @@ from .messages import (
 from .view import SeatView
 from .wallet import key_of
 
-TableEvent = Seated | ChipsTaken | PaidOut | PayoutClosed | Leaving | Left | HandDealt | Acted | HandEnded
+TableEvent = Seated | ChipsTaken | PaidOut | PayoutClosed | Leaving | Stayed | Left | HandDealt | Acted | HandEnded
 
 
 async def watch(table: str, watcher: Pid, player: str | None) -> TableView:
@@ -76,7 +77,7 @@ async def look(table: str, player: str | None = None) -> TableView:
     return await call(table, Look(player))
 
 
-class Table(EventSourced[TableState, TableEvent]):
+class Table(Entity[TableState, TableEvent]):
     """One table; its key is `table/NAME`, its arguments the key and a `TableConfig`."""
 
     snapshot_every = 64
@@ -148,8 +149,8 @@ class Table(EventSourced[TableState, TableEvent]):
             events.append(HandEnded(result))
             number = state.last_payout
             stacks = dict(zip(result.players, result.stacks, strict=True))
-            for seat in state.seats:
-                if seat.leaving:
+            for seat in self.apply(state, acted).seats:
+                if seat.leaving or self._is_away(seat):
                     amount = seat.stack + stacks.get(seat.player, 0)
                     if amount:
                         number += 1
@@ -157,12 +158,18 @@ class Table(EventSourced[TableState, TableEvent]):
                     events.append(Left(seat.player))
         return events
 
+    def _is_away(self, seat: Seat) -> bool:
+        """Whether the hand that ends now is one too many that the player of a seat has missed."""
+        most = self.config.away_hands
+        return 0 < most <= seat.missed + 1 and seat.present is False
+
     def _take_chips(self, state: TableState, player: str, amount: int) -> Refuse | tuple[Any, Any]:
         if type(amount) is not int or amount < 1:
             return Refuse(f"chips are a whole number of hundredths above 0, got {amount!r}")
         seat = _seat(state, player)
         if seat is not None:
-            return ChipsTaken(player, amount), seat.stack + amount
+            taken = ChipsTaken(player, amount)
+            return [Stayed(player), taken] if seat.leaving else taken, seat.stack + amount
         if len(state.seats) >= self.config.seats:
             return Refuse(f"{self.key} is full: all {self.config.seats} seats are taken")
         return [Seated(player), ChipsTaken(player, amount)], amount
@@ -243,8 +250,8 @@ class Table(EventSourced[TableState, TableEvent]):
 
     def apply(self, state: TableState, event: TableEvent) -> TableState:
         match event:
-            case Acted(_, action):
-                return replace(state, actions=(*state.actions, action))
+            case Acted(player, action, timed_out):
+                return replace(_with_turn(state, player, not timed_out), actions=(*state.actions, action))
             case Seated(player):
                 return replace(state, seats=(*state.seats, Seat(player, 0)))
             case ChipsTaken(player, amount):
@@ -256,8 +263,9 @@ class Table(EventSourced[TableState, TableEvent]):
             case PayoutClosed(number):
                 return replace(state, payouts=tuple(one for one in state.payouts if one.number != number))
             case Leaving(player):
-                seats = tuple(replace(s, leaving=True) if s.player == player else s for s in state.seats)
-                return replace(state, seats=seats)
+                return _with_seat(state, player, lambda seat: replace(seat, leaving=True))
+            case Stayed(player):
+                return _with_seat(state, player, lambda seat: replace(seat, leaving=False, missed=0, present=True))
             case Left(player):
                 return replace(state, seats=tuple(s for s in state.seats if s.player != player))
             case HandDealt(deal):
@@ -268,12 +276,17 @@ class Table(EventSourced[TableState, TableEvent]):
                 return replace(state, seats=seats, hand=deal, actions=(), button=deal.button)
             case HandEnded(result):
                 back = dict(zip(result.players, result.stacks, strict=True))
-                seats = tuple(replace(s, stack=s.stack + back.get(s.player, 0)) for s in state.seats)
+                seats = tuple(_after_hand(s, back.get(s.player, 0)) for s in state.seats)
                 return replace(state, seats=seats, hand=None, actions=(), hands=state.hands + 1, result=result)
 
     def pending(self, state: TableState) -> Iterable[Delivery]:
         for one in state.payouts:
             yield Delivery(one.number, one.to, Credit(one.amount), settled=ClosePayout(one.number))
+
+    def upcast(self, name: str, version: int, fields: tuple[Any, ...]) -> object:
+        if (name, version) == ("table.seat", 1):
+            return Seat(*fields)
+        return super().upcast(name, version, fields)
 
     def snapshot_now(self, state: TableState, since: int) -> bool:
         return state.hand is None and since >= self.snapshot_every
@@ -357,9 +370,8 @@ class Table(EventSourced[TableState, TableEvent]):
         return f"hand {state.hand.hand}, {len(state.actions)} actions"
 
     def _view(self, state: TableState, player: str | None) -> TableView:
-        idle = {seat.player: seat.stack for seat in state.seats}
         if state.hand is None:
-            seats = tuple(SeatView(name, stack, 0, False, False, "") for name, stack in idle.items())
+            seats = tuple(SeatView(seat.player, seat.stack, 0, False, False, "") for seat in state.seats)
             return TableView(
                 self.key,
                 self.sequence,
@@ -378,10 +390,10 @@ class Table(EventSourced[TableState, TableEvent]):
         view = self._live(state).view(player)
         in_hand = {seat.player: seat for seat in view.seats}
         seats = tuple(
-            replace(in_hand[name], stack=in_hand[name].stack + stack)
-            if name in in_hand
-            else SeatView(name, stack, 0, True, False, "")
-            for name, stack in idle.items()
+            replace(there, stack=there.stack + seat.stack, leaving=seat.leaving)
+            if (there := in_hand.get(seat.player)) is not None
+            else SeatView(seat.player, seat.stack, 0, False, False, "", waiting=True)
+            for seat in state.seats
         )
         return TableView(
             self.key,
@@ -407,6 +419,22 @@ def _seat(state: TableState, player: str) -> Seat | None:
     return None
 
 
+def _with_seat(state: TableState, player: str, change: Callable[[Seat], Seat]) -> TableState:
+    return replace(state, seats=tuple(change(seat) if seat.player == player else seat for seat in state.seats))
+
+
+def _with_turn(state: TableState, player: str, present: bool) -> TableState:
+    """Note who took a player's turn: the player, or the clock. One turn of their own is enough for a hand."""
+    seat = _seat(state, player)
+    if seat is None or seat.present in (True, present):
+        return state
+    return _with_seat(state, player, lambda seat: replace(seat, present=present))
+
+
+def _after_hand(seat: Seat, back: int) -> Seat:
+    missed = seat.missed if seat.present is None else 0 if seat.present else seat.missed + 1
+    return replace(seat, stack=seat.stack + back, missed=missed, present=None)
+
+
 def _with_stack(state: TableState, player: str, change: int) -> TableState:
-    seats = tuple(replace(seat, stack=seat.stack + change) if seat.player == player else seat for seat in state.seats)
-    return replace(state, seats=seats)
+    return _with_seat(state, player, lambda seat: replace(seat, stack=seat.stack + change))

@@ -45,7 +45,7 @@ class Result:
         return {player: won for player, won in zip(self.players, self.collected, strict=True) if won}
 
 
-@message("hand.seat_view", version=1)
+@message("hand.seat_view", version=2)
 class SeatView:
     """One seat as a viewer sees it; its repr hides the hole cards.
 
@@ -56,6 +56,8 @@ class SeatView:
         folded: whether the player has folded.
         all_in: whether the player is in the hand with nothing left to bet.
         hole: two cards like `"3c9s"`, or `""` where this viewer may not see them.
+        leaving: whether the seat is given up when the hand ends.
+        waiting: whether the seat was not dealt in, and waits for the next hand.
     """
 
     player: str
@@ -64,11 +66,14 @@ class SeatView:
     folded: bool
     all_in: bool
     hole: str
+    leaving: bool = False
+    waiting: bool = False
 
     def __repr__(self) -> str:
         return (
             f"SeatView(player={self.player!r}, stack={self.stack!r}, bet={self.bet!r}, "
-            f"folded={self.folded!r}, all_in={self.all_in!r}, hole={'<redacted>' if self.hole else ''!r})"
+            f"folded={self.folded!r}, all_in={self.all_in!r}, hole={'<redacted>' if self.hole else ''!r}, "
+            f"leaving={self.leaving!r}, waiting={self.waiting!r})"
         )
 
 

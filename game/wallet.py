@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from runtime import Delivery, EventSourced, Refuse, call
+from runtime import Delivery, Refuse, call
 
 from .action import chips
+from .aside import Entity
 from .messages import (
     Balance,
     BuyIn,
@@ -45,7 +46,7 @@ async def balance(player: str) -> int:
     return await call(key_of(player), Balance())
 
 
-class Wallet(EventSourced[WalletState, WalletEvent]):
+class Wallet(Entity[WalletState, WalletEvent]):
     """Holds one player's chips; its key is `wallet/NAME`."""
 
     def initial(self, key: str) -> WalletState:
