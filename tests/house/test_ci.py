@@ -9,7 +9,7 @@ import subprocess
 from tests.support.source import ROOT
 
 RUN = ROOT / ".ci" / "run"
-STAGES = ["setup", "lint", "types", "imports", "test", "conformance", "replay", "demo", "simulation", "wheel"]
+STAGES = ["setup", "lint", "types", "imports", "test", "conformance", "replay", "demo", "simulation", "crash", "wheel"]
 
 
 def door(*arguments: str) -> subprocess.CompletedProcess[str]:

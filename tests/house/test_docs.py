@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.pages import pages
+from tests.support.pages import Page, pages
 from tests.support.source import PACKAGES, ROOT, sources
 
 PAGES = pages()
@@ -114,3 +115,20 @@ def test_everything_public_has_a_docstring(face: str) -> None:
         if (inspect.isclass(thing) or inspect.isroutine(thing)) and not thing.__doc__:
             silent.append(name)
     assert silent == []
+
+
+def anchors_of(page: Page) -> set[str]:
+    """What a link may lead to inside a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ +(.+)$", page.text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_anchor_inside_a_page_is_a_heading_of_it() -> None:
+    """A link to a part of the same page ends at that part."""
+    dead = [
+        f"{page.path}: #{anchor}"
+        for page in PAGES
+        for anchor in re.findall(r"\]\(#([^)\s]+)\)", page.text)
+        if anchor not in anchors_of(page)
+    ]
+    assert dead == []

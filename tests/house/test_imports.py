@@ -63,14 +63,19 @@ def test_no_name_is_called_planned_when_its_file_is_there() -> None:
 
 
 def pure_modules() -> list[str]:
+    """Those that exist; of a package, each module in it too."""
     names: list[str] = CONTRACTS["pure"]["source_modules"]
-    return [name for name in (n.strip("()") for n in names) if exists(name)]
+    found = [name for name in (n.strip("()") for n in names) if exists(name)]
+    for name in list(found):
+        found += [f"{name}.{file.stem}" for file in sorted(ROOT.joinpath(*name.split(".")).glob("*.py"))]
+    return found
 
 
 @pytest.mark.parametrize("module", pure_modules())
 def test_a_pure_module_takes_only_pure_names_from_a_face(module: str) -> None:
     """What a pure module imports from `runtime` or `supervisors` is defined in a pure module itself."""
-    source = read(ROOT.joinpath(*module.split(".")).with_suffix(".py"))
+    path = ROOT.joinpath(*module.split("."))
+    source = read(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
     impure = []
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module in FACES:

@@ -9,15 +9,14 @@ import trio
 
 from game.audit import audit
 from game.lobby import LOBBY, Lobby
-from game.messages import HandEnded, TransferReturned
+from game.messages import Acted, HandDealt, HandEnded, Leaving, TableConfig, TransferReturned
 from game.table import Table
 from game.wallet import Wallet
-from runtime.backends.memory import MemoryDisk, MemoryJournal
-from runtime.codec.cbor import decode
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.journal import Journal
 from runtime.kernel.table import ProcessTable
 from runtime.testing import (
+    ORIGIN,
     Applied,
     CommandId,
     Conserved,
@@ -30,19 +29,26 @@ from runtime.testing import (
     unequal_replies,
 )
 
-from .inside import durable, replayed, replies_of, state_of
+from .inside import durable, outcome_of, replayed, replies_of, state_of
+from .logged import LoggedDisk
+from .strikes import HOUR
+from .tally import KEYS, Tally
+from .witness import not_explained
 
 
 def kind_of(key: str) -> type[EventSourced[Any, Any]]:
     """The class of the durable process with this key."""
     if key == LOBBY:
         return Lobby
+    if key in KEYS:
+        return Tally
     return Wallet if key.startswith("wallet/") else Table
 
 
-def check_disk(disk: MemoryDisk, history: History, world: SeededWorld) -> list[str]:
+def check_disk(disk: LoggedDisk, history: History, world: SeededWorld, tables: tuple[TableConfig, ...]) -> list[str]:
     """Hold a disk that no node uses against what clients were told."""
-    journal = MemoryJournal(disk, read_only=True)
+    configs = {config.key: config for config in tables}
+    journal = disk.open(read_only=True)
     try:
         applied = list(_applied(journal, world))
         told = audit(journal)
@@ -52,6 +58,8 @@ def check_disk(disk: MemoryDisk, history: History, world: SeededWorld) -> list[s
             *unequal_replies(history, applied),
             *out_of_order(applied),
             *unbalanced([Conserved("chips", told.granted, told.held)]),
+            *not_explained(journal, history, kind_of, configs),
+            *too_early(journal, configs),
         ]
     finally:
         journal.close()
@@ -60,7 +68,7 @@ def check_disk(disk: MemoryDisk, history: History, world: SeededWorld) -> list[s
 def _applied(journal: Journal, world: SeededWorld) -> Iterator[Applied]:
     for key in journal.keys():  # noqa: SIM118  # a Journal is no mapping
         for entry in journal.read(key):
-            events, reply = decode(entry.payload)
+            events, reply = outcome_of(entry)
             for event in events:
                 if isinstance(event, (TransferReturned, HandEnded)):
                     world.sometimes(f"{type(event).__name__} happened")
@@ -68,13 +76,13 @@ def _applied(journal: Journal, world: SeededWorld) -> Iterator[Applied]:
                 yield Applied(CommandId(key, entry.sender, entry.number), entry.sequence, reply)
 
 
-def check_recovered(processes: dict[str, EventSourced[Any, Any]], disk: MemoryDisk, world: SeededWorld) -> list[str]:
+def check_recovered(processes: dict[str, EventSourced[Any, Any]], disk: LoggedDisk, world: SeededWorld) -> list[str]:
     """Processes that recovered from snapshot and tail are what their whole history says they are."""
-    journal = MemoryJournal(disk, read_only=True)
+    journal = disk.open(read_only=True)
     wrong = []
     try:
         for key, process in processes.items():
-            if key in disk.snapshots:
+            if journal.load(key)[0] is not None:
                 world.sometimes("recovered from a snapshot")
             whole = replayed(kind_of(key), key, journal.read(key, 0, process.sequence))
             for what, look in (("is", state_of), ("keeps", replies_of)):
@@ -83,6 +91,27 @@ def check_recovered(processes: dict[str, EventSourced[Any, Any]], disk: MemoryDi
                     wrong.append(f"recovery: {key} {what} {found} at {process.sequence}, and replayed {wanted}")
     finally:
         journal.close()
+    return wrong
+
+
+def too_early(journal: Journal, configs: dict[str, TableConfig]) -> list[str]:
+    """Players who lost their turn before their time was over. Wall clocks of a run differ by whole hours."""
+    wrong = []
+    for key, config in configs.items():
+        begun, leaving = 0.0, False
+        for entry in journal.read(key):
+            events, _ = outcome_of(entry)
+            now = (entry.wall - ORIGIN) % HOUR
+            for event in events:
+                leaving = leaving or isinstance(event, Leaving)
+                if isinstance(event, Acted) and event.timed_out and not leaving and now - begun < config.turn_seconds:
+                    wrong.append(
+                        f"timer: {event.player} lost the turn at {key}, entry {entry.sequence}, after {now - begun} "
+                        f"of {config.turn_seconds} seconds"
+                    )
+                leaving = leaving and not isinstance(event, HandEnded)
+            if any(isinstance(event, (HandDealt, Acted)) for event in events):
+                begun = now
     return wrong
 
 
@@ -109,7 +138,7 @@ def missing(table: ProcessTable) -> list[str]:
     if LOBBY not in living:
         return [LOBBY]
     state = state_of(living[LOBBY])
-    wanted = [*(f"wallet/{player}" for player in state.players), *(config.key for config in state.tables)]
+    wanted = [*KEYS, *(f"wallet/{player}" for player in state.players), *(config.key for config in state.tables)]
     return [name for name in wanted if name not in living]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.behaviours.gen import Ack
+from runtime.codec.cbor import decode
 from runtime.durable.event_sourced import EventSourced
+from runtime.durable.gate import Gate
 from runtime.durable.record import Entry
 from runtime.kernel.process import Process
 
@@ -21,15 +23,22 @@ def name(attribute: str) -> str:
 
 def state_of(process: EventSourced[Any, Any]) -> Any:
     """The committed state."""
-    return getattr(process, name("state"))
+    return getattr(process, name("gate")).committed
 
 
 def replies_of(process: EventSourced[Any, Any]) -> Replies:
     """Of each sender the highest number applied, and the replies that are kept."""
     found: Replies = {}
-    for sender, kept in getattr(process, name("replies")).items():
+    for sender, kept in getattr(process, name("gate")).replies.items():
         found[sender] = (kept.highest, list(kept.kept))
     return found
+
+
+def outcome_of(entry: Entry) -> tuple[tuple[Any, ...], Any]:
+    """The events and the reply of an entry."""
+    outcome: Any = decode(entry.payload)
+    events, reply, *_ = outcome
+    return tuple(events), reply
 
 
 def durable(process: Process) -> EventSourced[Any, Any] | None:
@@ -43,8 +52,13 @@ def durable(process: Process) -> EventSourced[Any, Any] | None:
 def replayed(kind: type[EventSourced[Any, Any]], key: str, entries: list[Entry]) -> EventSourced[Any, Any]:
     """A process as its entries alone make it, without running it."""
     one = kind()
-    setattr(one, name("replies"), {})
-    setattr(one, name("state"), one.initial(key))
-    for entry in entries:
-        getattr(one, name("replay"))(entry)
+    one.key = key
+    getattr(one, name("recover"))(None, entries)
     return one
+
+
+def stand_at(process: EventSourced[Any, Any], state: object, sequence: int) -> None:
+    """Let a process that does not run have recovered a state."""
+    gate: Gate[object] = Gate(state)
+    gate.recover(state, sequence)
+    setattr(process, name("gate"), gate)

@@ -7,7 +7,6 @@ import trio
 from game.app import Room
 from game.bots import Bots
 from runtime import KILLED, BanyanError, Crash, StoreError
-from runtime.backends.memory import MemoryDisk
 from runtime.durable.journal import SequenceConflict
 from runtime.errors import CallFailed
 from runtime.kernel.process import here
@@ -16,6 +15,8 @@ from runtime.testing import NodeExit, SeededWorld, Trace, left_over
 from supervisors import ChildRefused, Node, NodeStopped, terminate_child
 
 from .config import Config
+from .logged import LoggedDisk
+from .tally import Tallies
 
 GRANT = 40_000
 STRUCK = "struck by the nemesis"
@@ -36,7 +37,7 @@ class Machine:
         crashes: what processes died of, each kind once, for people.
     """
 
-    def __init__(self, world: SeededWorld, disk: MemoryDisk, config: Config, trace: Trace) -> None:
+    def __init__(self, world: SeededWorld, disk: LoggedDisk, config: Config, trace: Trace) -> None:
         self.world = world
         self.disk = disk
         self.config = config
@@ -49,7 +50,7 @@ class Machine:
         self._life: trio.CancelScope | None = None
         self._up = trio.Event()
         self._stop = trio.Event()
-        self._countdown: tuple[str, int] | None = None
+        self._countdown: tuple[str, int, bool] | None = None
         disk.probe = self._probe
 
     # -- its power -----------------------------------------------------------------------------------
@@ -79,6 +80,7 @@ class Machine:
             node.table.crash_listeners.append(self._crashed)
             self.node = node
             await node.start(Room, self.config.intensity, name="room")
+            await node.start(Tallies, self.config.intensity, name="tallies")
             if self.bots:
                 await node.start(Bots, self.config.tables, self.config.think, GRANT, name="bots")
             self._up.set()
@@ -90,30 +92,36 @@ class Machine:
             self._up = trio.Event()
         self._countdown = None
         self.disk.crash()
-        self.disk.broken = False
+        self.disk.medium.broken = ""
         if node is not None:
             self.findings += left_over([], [repr(process) for process in node.table.processes.values()])
 
-    def crash(self) -> None:
-        """Kill -9: nothing more reaches the disk, and every task of the node ends where it is."""
-        self.trace.note("crash")
-        self.disk.crash()
+    def crash(self, *, power: bool = False) -> None:
+        """Kill -9, or with `power` a loss of power: every task of the node ends where it is."""
+        self.trace.note("crash", power)
+        if power:
+            before = self.disk.medium.lost
+            self.disk.lose_power(self.world.random)
+            if self.disk.medium.lost > before:
+                self.world.sometimes("unsynced writes were lost")
+        else:
+            self.disk.crash()
         if self._life is not None:
             self._life.cancel()
 
-    def crash_in_commit(self, point: str, commits: int) -> None:
-        """Crash in a coming commit: `commits` from now, when it is "staged" or when it is "synced"."""
-        self._countdown = (point, commits)
+    def crash_in_commit(self, point: str, commits: int, *, power: bool) -> None:
+        """Crash in a coming commit: `commits` from now, at one of the points of a `LoggedDisk`."""
+        self._countdown = (point, commits, power)
 
     def _probe(self, point: str) -> None:
         if self._countdown is None or self._countdown[0] != point:
             return
-        left = self._countdown[1] - 1
-        self._countdown = (point, left)
-        if left <= 0:
+        _, left, power = self._countdown
+        self._countdown = (point, left - 1, power)
+        if left <= 1:
             self._countdown = None
             self.world.sometimes(f"a crash of a commit {point}")
-            self.crash()
+            self.crash(power=power)
             raise PowerOff(point)
 
     def stop(self) -> None:

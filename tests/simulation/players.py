@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from game.action import Action, CheckOrCall, Fold, Legal, RaiseTo
+from game.aside import Damaged
 from game.lobby import LOBBY
 from game.messages import Act, Balance, BuyIn, CashOut, Grant, Join, Leave, Look, OpenTable, TableConfig
 from game.wallet import key_of
@@ -16,6 +17,7 @@ from runtime import AlreadyDone, Call, CallFailed, Numbered, Query, Refused, Ses
 from runtime.testing import History, SeededWorld
 
 from .machine import GRANT, Machine
+from .tally import KEYS, Add, Sum
 
 # So many commands does a client send in its own haste, then slowly.
 EAGER = 80
@@ -33,7 +35,7 @@ class Sent:
 class Client:
     """A sender of numbered commands, one after the other, who repeats each until it is answered.
 
-    `answered` is what it may send again; `busy` the command in hand.
+    `answered` is what it may send again.
     """
 
     def __init__(self, sender: str, machine: Machine, world: SeededWorld, history: History) -> None:
@@ -43,48 +45,58 @@ class Client:
         self.history = history
         self.number = 0
         self.answered: list[Sent] = []
-        self.busy: object = None
         self.findings: list[str] = []
 
     async def command(self, key: str, command: Call[Any], *, leaves_entry: bool = True) -> Any:
         """Send a command until it is answered; None if it was refused."""
         self.number += 1
-        self.busy = command
         session = Session(self.sender, patience=2.0)
+        operation = self.history.called(key, self.sender, self.number, command)
         while True:
             await self.machine.up()
             session.number = self.number - 1
             try:
                 reply = await session.command(key, command)
-            except Refused:
+            except Damaged:
+                self.repair()
+                continue
+            except Refused as refused:
+                self.history.answered(operation, refused=refused.reason)
                 self.number -= 1
-                self.busy = None
                 self.world.sometimes("a command was refused")
                 return None
             except (CallFailed, StoreError):
                 self.world.sometimes("a client ran out of patience")
                 continue
             break
-        self.busy = None
         if isinstance(reply, AlreadyDone):
             # The newest number of a sender always has its reply kept.
             self.findings.append(f"reply: number {self.number} of {self.sender} to {key} was forgotten")
             return None
+        self.history.answered(operation, reply)
         if leaves_entry:
             self.history.acked(key, self.sender, self.number, reply)
             self.answered.append(Sent(key, self.number, command))
         return reply
 
+    def repair(self) -> None:
+        """What an operator does about a record that is damaged: start the node again, on a disk that reads well."""
+        self.world.sometimes("a damaged record was set aside")
+        self.machine.crash()
+
     async def ask(self, key: str, query: Query[Any]) -> Any:
         """Ask until there is an answer."""
-        self.busy = query
+        operation = self.history.called(key, self.sender, 0, query)
         while True:
             await self.machine.up()
             try:
                 answer = await Session(self.sender).ask(key, query, patience=2.0)
+            except Damaged:
+                self.repair()
+                continue
             except (CallFailed, StoreError):
                 continue
-            self.busy = None
+            self.history.answered(operation, answer)
             return answer
 
     async def again(self, old: Sent) -> None:
@@ -93,6 +105,9 @@ class Client:
         try:
             reply = await call(old.key, Numbered(self.sender, old.number, old.command), timeout=1.0)
         except (CallFailed, StoreError):
+            return
+        except Damaged:
+            self.repair()
             return
         except Refused as refused:
             self.findings.append(
@@ -142,8 +157,14 @@ class Player:
         table = self.random.choice(self.tables)
         draw = self.random.random()
         client = self.client
-        if draw < 0.3:
+        if draw < 0.25:
             await self._act(table)
+        elif draw < 0.33:
+            await client.command(self.random.choice(KEYS), Add(self.random.choice((-1, 1, 5, 1000))))
+        elif draw < 0.35:
+            await client.command(self.random.choice(KEYS), Add(0), leaves_entry=False)
+        elif draw < 0.38:
+            await client.ask(self.random.choice(KEYS), Sum())
         elif draw < 0.5:
             await client.command(
                 key_of(self.name), BuyIn(table.key, self.random.choice((-1, 100, 1_000, 5_000, 10**9)))

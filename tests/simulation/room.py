@@ -14,22 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 import trio
 
 from game.lobby import Lobby
 from game.table import Table
 from game.wallet import Wallet
 from runtime.backends.coordination import LocalCoordination
-from runtime.backends.memory import MemoryDisk, MemoryJournal
-from runtime.durable import event_sourced
+from runtime.durable import gate, writer
 from runtime.observe.queries import TreeNode
 from runtime.testing import History, SeededWorld, Trace, left_over, plan, run_seeded
 
 from . import checks
 from .config import Config, draw
+from .logged import LoggedDisk
 from .machine import Machine
 from .players import Client, Player, open_tables
 from .strikes import Nemesis
+from .tally import Tally
 
 # Within so many virtual seconds after the last fault all must be well again.
 LIVENESS = 30.0
@@ -84,7 +86,7 @@ class _Run:
         self.config = config
         self.trace = trace
         self.outcome = outcome
-        self.disk = MemoryDisk("disk")
+        self.disk = LoggedDisk()
         self.history = History()
 
     async def run(self) -> None:
@@ -102,7 +104,7 @@ class _Run:
         outcome, config = self.outcome, self.config
         self.world = SeededWorld(
             self.seed,
-            open_store=lambda _path, node: MemoryJournal(self.disk, node=node),
+            open_store=lambda _path, node: self.disk.open(node=node),
             coordination=LocalCoordination(),
             trace=self.trace,
             activation=config.activation,
@@ -130,13 +132,15 @@ class _Run:
                 faults = plan(self.world.random, config.menu, config.faults, config.steps)
                 await nemesis.run(faults)
                 with trio.move_on_after(20.0):
-                    await self.trace.after(500)
+                    await self.trace.after(config.rest)
                 self.world.calm = True
                 await self._settle(machine, clients)
             outcome.seconds = trio.current_time()
+            living = checks.durable_processes(machine.node.table) if machine.node is not None else {}
             machine.stop()
         outcome.findings += left_over(_difference(checks.tasks(), before), [])
-        outcome.findings += checks.check_disk(self.disk, self.history, self.world)
+        outcome.findings += checks.check_disk(self.disk, self.history, self.world, config.tables)
+        outcome.findings += checks.check_recovered(living, self.disk, self.world)
         await self._recover(machine)
         outcome.findings += machine.findings
         for client in [house, *(player.client for player in self.players)]:
@@ -164,11 +168,14 @@ class _Run:
         node = machine.node
         if node is None:
             return ["the node is down"]
+        tree = node.tree()
+        inside = {one.name for one in _flat(tree)}
         return [
             *(f"{task.name} waits for an answer" for task in sorted(clients.child_tasks, key=lambda t: t.name)),
             *(f"transfer {text} is open" for text in checks.open_transfers(node.table)),
             *(f"{name} does not live" for name in checks.missing(node.table)),
-            *(f"{one.name} is {one.state}" for one in _flat(node.tree()) if one.state != "running"),
+            *(f"{one.name} is {one.state}" for one in _flat(tree) if one.state != "running"),
+            *(f"{name} lives outside the tree" for name in checks.durable_processes(node.table) if name not in inside),
         ]
 
     async def _recover(self, machine: Machine) -> None:
@@ -223,14 +230,9 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _settings(config: Config) -> Iterator[None]:
     """What the product has as class attributes and constants, and a run draws."""
-    kinds = (Wallet, Table, Lobby)
-    before = [kind.snapshot_every for kind in kinds], event_sourced.KEPT_REPLIES
-    for kind, every in zip(kinds, config.snapshot_every, strict=True):
-        kind.snapshot_every = every
-    event_sourced.KEPT_REPLIES = config.kept_replies
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, every in zip((Wallet, Table, Lobby, Tally), config.snapshot_every, strict=True):
+            patch.setattr(kind, "snapshot_every", every)
+        patch.setattr(gate, "KEPT_REPLIES", config.kept_replies)
+        patch.setattr(writer, "LARGEST_GROUP", config.largest_group)
         yield
-    finally:
-        for kind, every in zip(kinds, before[0], strict=True):
-            kind.snapshot_every = every
-        event_sourced.KEPT_REPLIES = before[1]

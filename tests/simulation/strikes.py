@@ -6,20 +6,37 @@ Faults that end by themselves run beside the next ones, so that they overlap.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
 from runtime import KILL, CallFailed, Pid, exit, registered_names, sys, whereis
-from runtime.durable.writer import WRITER
+from runtime.durable.record import Entry
+from runtime.durable.writer import WRITER, writer_of
 from runtime.kernel.process import here
 from runtime.kernel.table import ProcessTable
 from runtime.testing import Fault, SeededWorld, Trace, chosen
 
 from .machine import STRUCK, Machine
 
+HOUR = 3600.0
 # A fault that finds nobody at work waits no longer than this, in virtual seconds.
-LULL = 5.0
+LULL = 0.7
+
+
+class _Stale:
+    """The author of an entry that must not be taken: what became of it."""
+
+    def __init__(self) -> None:
+        self.told = trio.Event()
+        self.taken = False
+
+    def _journal_settled(self, sequence: int) -> None:
+        self.taken = True
+        self.told.set()
+
+    def _journal_lost(self, error: Exception) -> None:
+        self.told.set()
 
 
 class Nemesis:
@@ -46,7 +63,8 @@ class Nemesis:
         """Perform one fault; False if there was nothing to strike."""
         machine = self.machine
         if fault.kind == "wall_jump":
-            self.world.wall_offset = (fault.choice - 0.5) * 7200.0
+            # Whole hours, so that the time within a run can be told from any wall clock of it.
+            self.world.wall_offset = HOUR * round((fault.choice - 0.5) * 8)
             return True
         if fault.kind == "disk_full":
             nursery.start_soon(self._fill_disk, fault.seconds)
@@ -58,24 +76,35 @@ class Nemesis:
         match fault.kind:
             case "node_crash":
                 machine.crash()
-            case "crash_staged":
-                machine.crash_in_commit("staged", 1 + int(fault.choice * 4))
-            case "crash_synced":
-                machine.crash_in_commit("synced", 1 + int(fault.choice * 4))
-            case "disk_broken":
-                machine.disk.broken = True
+            case "power_loss":
+                machine.crash(power=True)
+            case "crash_staged" | "crash_torn" | "crash_written" | "crash_synced":
+                # Half of them are a loss of power.
+                commits, rest = divmod(fault.choice * 4, 1.0)
+                machine.crash_in_commit(fault.kind.removeprefix("crash_"), 1 + int(commits), power=rest < 0.5)
+            case "write_fails":
+                machine.disk.medium.broken = "write"
+            case "sync_fails":
+                machine.disk.medium.broken = "sync"
+            case "bit_flip":
+                key = machine.disk.damage(fault.choice)
+                # Nobody would notice before it is read.
+                _kill(whereis(key) if key is not None else None)
+                return key is not None
+            case "stale_owner":
+                return self._commit_stale(node.table, nursery)
             case "stall_writer":
                 nursery.start_soon(self._stall, node.table, WRITER, fault.seconds)
             case "stall_process":
                 return self._stall_one(fault, node.table, nursery)
             case "storm":
                 for name in registered_names():
-                    if name.startswith(("wallet/", "table/")):
+                    if name.startswith(("wallet/", "table/", "tally/")):
                         _kill(whereis(name))
             case "exit_signal":
-                return self._end_one(fault, ("wallet/", "table/"), STRUCK)
+                return self._end_one(fault, ("wallet/", "table/", "tally/"), STRUCK)
             case "kill_supervisor":
-                return self._end_one(fault, ("wallets", "tables"), KILL)
+                return self._end_one(fault, ("wallets", "tables", "tallies"), KILL)
             case "kill_bot":
                 return self._kill_bot(fault, node.table)
             case "kill_writer":
@@ -84,6 +113,8 @@ class Nemesis:
                 return self._end_one(fault, ("lobby",), KILL)
             case "kill_table":
                 return self._end_one(fault, ("table/",), KILL)
+            case "kill_tally":
+                return self._end_one(fault, ("tally/",), KILL)
             case "kill_wallet":
                 return self._end_one(fault, ("wallet/",), KILL)
             case other:
@@ -98,6 +129,29 @@ class Nemesis:
         exit(pid, reason)
         return True
 
+    def _commit_stale(self, table: ProcessTable, nursery: trio.Nursery) -> bool:
+        """Let an owner of before commit now, as if it had been asleep while another took its place."""
+        journal = self.machine.disk.owner
+        stale = [one for one in self.machine.disk.tried if journal is not None and one.epoch < journal.epoch]
+        if journal is None or not stale:
+            return False
+        entry = stale[0]
+        nursery.start_soon(self._append, table, replace(entry, sequence=journal.head(entry.key) + 1))
+        return True
+
+    async def _append(self, table: ProcessTable, entry: Entry) -> None:
+        here.set(table)
+        try:
+            writer = writer_of(table)
+        except CallFailed:
+            return
+        stale = _Stale()
+        writer.append(entry, stale)
+        with trio.move_on_after(5.0):
+            await stale.told.wait()
+        if stale.taken:
+            self.machine.findings.append(f"fence: {entry.key} has taken entry {entry.sequence} of epoch {entry.epoch}")
+
     def _kill_bot(self, fault: Fault, table: ProcessTable) -> bool:
         bots = [process.pid for process in table.processes.values() if process.label == "bot"]
         pid = chosen(bots, fault.choice)
@@ -105,7 +159,9 @@ class Nemesis:
         return pid is not None
 
     def _stall_one(self, fault: Fault, table: ProcessTable, nursery: trio.Nursery) -> bool:
-        name = chosen([n for n in registered_names() if n.startswith(("wallet/", "table/", "lobby"))], fault.choice)
+        name = chosen(
+            [n for n in registered_names() if n.startswith(("wallet/", "table/", "lobby", "tally/"))], fault.choice
+        )
         if name is None:
             return False
         nursery.start_soon(self._stall, table, name, fault.seconds)
@@ -127,15 +183,12 @@ class Nemesis:
     async def _fill_disk(self, seconds: float) -> None:
         """No room on the disk for some time; faults of this kind may overlap."""
         self._full += 1
-        self.machine.disk.full = True
+        self.machine.disk.medium.full = True
         await trio.sleep(seconds)  # virtual
         self._full -= 1
-        self.machine.disk.full = self._full > 0
+        self.machine.disk.medium.full = self._full > 0
 
 
 def _kill(pid: Pid | None) -> None:
     if pid is not None:
         exit(pid, KILL)
-
-
-_strikes: Callable[..., object] = Nemesis.run

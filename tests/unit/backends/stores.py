@@ -9,6 +9,7 @@ from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.memory import MemoryDisk, MemoryJournal
 from runtime.durable.journal import Journal
 from runtime.durable.record import Entry, Snapshot
+from tests.simulation.logged import LoggedDisk
 
 
 class Store(Protocol):
@@ -30,12 +31,35 @@ class MemoryStore:
         return MemoryJournal(self.disk, node=node, read_only=read_only)
 
     def damage(self, record: Entry | Snapshot) -> None:
-        if isinstance(record, Entry):
-            self.disk.damage(record.key, record.sequence, bit=300)
-        else:
-            data = bytearray(self.disk.snapshots[record.key])
-            data[37] ^= 1
-            self.disk.snapshots[record.key] = bytes(data)
+        _damage(self.disk, record)
+
+
+def _damage(disk: MemoryDisk, record: Entry | Snapshot) -> None:
+    if isinstance(record, Entry):
+        disk.damage(record.key, record.sequence, bit=300)
+    else:
+        data = bytearray(disk.snapshots[record.key])
+        data[37] ^= 1
+        disk.snapshots[record.key] = bytes(data)
+
+
+class SimulatedStore:
+    """A store on a simulated disk: a log that is read again at each open."""
+
+    def __init__(self) -> None:
+        self.disk = LoggedDisk()
+        self._damaged: list[Entry | Snapshot] = []
+
+    def open(self, *, node: str = "", read_only: bool = False) -> Journal:
+        journal = self.disk.open(node=node, read_only=read_only)
+        index = self.disk.index
+        assert index is not None
+        for record in self._damaged:
+            _damage(index, record)
+        return journal
+
+    def damage(self, record: Entry | Snapshot) -> None:
+        self._damaged.append(record)
 
 
 class LmdbStore:
@@ -49,6 +73,11 @@ class LmdbStore:
 
     def damage(self, record: Entry | Snapshot) -> None:
         packed = record.pack()
+        if isinstance(record, Entry):
+            journal = self.open(read_only=True)
+            (stored,) = journal.read(record.key, record.sequence - 1, 1)
+            journal.close()
+            packed = stored.pack()
         self.replace(packed, packed[:37] + bytes([packed[37] ^ 1]) + packed[38:])
 
     def replace(self, old: bytes, new: bytes) -> None:

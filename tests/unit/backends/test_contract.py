@@ -12,6 +12,7 @@ import pytest
 
 from runtime.durable.journal import (
     MAX_META,
+    EntriesDropped,
     Journal,
     SequenceConflict,
     StoreClosed,
@@ -22,11 +23,13 @@ from runtime.durable.journal import (
 from runtime.durable.record import MAX_PAYLOAD
 from runtime.errors import Misuse
 
-from .stores import LmdbStore, MemoryStore, Store, entries, entry, snapshot
+from .stores import LmdbStore, MemoryStore, SimulatedStore, Store, entries, entry, snapshot
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+@pytest.fixture(params=["memory", "simulated", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "simulated":
+        return SimulatedStore()
     return MemoryStore() if request.param == "memory" else LmdbStore(tmp_path / "store")
 
 
@@ -335,3 +338,82 @@ def test_reading_changes_nothing(store: Store) -> None:
     journal = store.open()
     assert journal.epoch == epoch + 1
     journal.close()
+
+
+def test_entries_below_a_floor_are_dropped(store: Store) -> None:
+    """A floor comes with a snapshot; below it nothing is read, by name, now and after a reopen."""
+    journal = store.open()
+    journal.commit([*entries("a", 1, 5), *entries("b", 1, 2)])
+    assert (journal.first("a"), journal.first("nobody")) == (1, 1)
+    journal.commit(entries("a", 6, 6), [snapshot("a", 6)], {"a": 4})
+    for _ in (1, 2):
+        assert (journal.first("a"), journal.head("a"), journal.first("b")) == (4, 6, 1)
+        assert journal.load("a") == (snapshot("a", 6), [])
+        assert journal.read("a", 3) == entries("a", 4, 6)
+        for after in (0, 2):
+            with pytest.raises(EntriesDropped) as caught:
+                journal.read("a", after)
+            assert (caught.value.key, caught.value.asked, caught.value.first) == ("a", after + 1, 4)
+        assert journal.read("b") == entries("b", 1, 2)
+        journal.close()
+        journal = store.open()
+    journal.commit(entries("a", 7, 7), [snapshot("a", 7)], {"a": 8})
+    assert journal.load("a") == (snapshot("a", 7), [])
+    assert journal.read("a", 7) == []
+    journal.commit(entries("a", 8, 8))
+    assert journal.read("a", 7) == entries("a", 8, 8)
+    assert journal.keys() == ["a", "b"]
+    journal.close()
+
+
+def test_a_floor_never_falls(journal: Journal) -> None:
+    """A lower floor that comes late changes nothing."""
+    journal.commit(entries("a", 1, 4), [snapshot("a", 4)], {"a": 4})
+    journal.commit([], [snapshot("a", 3)], {"a": 2})
+    assert (journal.first("a"), journal.read("a", 3)) == (4, entries("a", 4, 4))
+
+
+@pytest.mark.parametrize(("floor", "kept"), [(4, [2]), (2, []), (0, [2]), (3, [1])])
+def test_a_floor_beyond_its_snapshot_is_refused(journal: Journal, floor: int, kept: list[int]) -> None:
+    """What no snapshot of the same group stands for cannot be dropped; all of the group is refused."""
+    journal.commit(entries("a", 1, 3))
+    with pytest.raises(SequenceConflict) as caught:
+        journal.commit([entry("b", 1)], [snapshot("a", n) for n in kept], {"a": floor})
+    assert (caught.value.key, caught.value.what, caught.value.came) == ("a", "floor", floor)
+    assert (journal.read("a"), journal.keys()) == (entries("a", 1, 3), ["a"])
+
+
+def test_dropped_entries_give_their_room_back(journal: Journal) -> None:
+    """Over a long life with floors the store stays small, also where rows had been folded before."""
+    fold = getattr(journal, "fold", lambda: None)
+    for n in range(1, 61):
+        journal.commit([entry("a", n, payload=bytes(20_000))], [snapshot("a", n)], {"a": n - 1} if n > 2 else {})
+        fold()
+    assert journal.read("a", 58) == [entry("a", n, payload=bytes(20_000)) for n in (59, 60)]
+    assert journal.stats().entries <= 3
+    assert journal.stats().bytes_used < 1_000_000
+
+
+def test_every_entry_has_its_position(store: Store) -> None:
+    """Positions count all entries of a store in the order of their commits, over opens, and skip none."""
+    journal = store.open()
+    assert journal.stats().position == 0
+    journal.commit([entry("b", 1), entry("a", 1, feed=77), entry("b", 2)])
+    with pytest.raises(SequenceConflict):
+        journal.commit([entry("a", 2), entry("b", 9)])
+    journal.commit([entry("a", 2)], [snapshot("a", 2)])
+    journal.close()
+    journal = store.open()
+    journal.commit([], [snapshot("b", 2)])
+    journal.commit([entry("c", 1)])
+    assert [one.feed for key in ("a", "b", "c") for one in journal.read(key)] == [2, 4, 1, 3, 5]
+    assert journal.stats().position == 5
+    journal.close()
+
+
+def test_a_position_is_no_part_of_what_an_entry_says() -> None:
+    """Entries that differ in their position only are equal, and it is kept all the same."""
+    one = entry("a", 1, feed=3)
+    assert one == entry("a", 1, feed=4)
+    assert type(one).unpack(one.pack()).feed == 3
+    assert one.pack(9) == entry("a", 1, feed=9).pack() != one.pack()

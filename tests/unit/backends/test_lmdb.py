@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,11 @@ import pytest
 
 from runtime.backends.lmdb import LmdbJournal
 from runtime.durable.journal import (
-    SequenceConflict,
-    StoreClosed,
     StoreDamaged,
     StoreFailed,
     StoreFull,
     StoreNewer,
 )
-from runtime.durable.record import Entry
 
 from .stores import LmdbStore, entries, entry, snapshot
 
@@ -69,7 +64,7 @@ def test_a_store_is_private(store: LmdbStore) -> None:
 
 def test_commits_are_synced_and_never_written_through_a_map(journal: LmdbJournal) -> None:
     """LMDB runs with sync and metasync, and does not map its file for writing."""
-    flags = journal._environment.flags()
+    flags = journal._store.environment.flags()
     assert (flags["sync"], flags["metasync"], flags["writemap"], flags["map_async"]) == (
         True,
         True,
@@ -286,7 +281,7 @@ def test_any_other_failed_commit_ends_the_journal(
 ) -> None:
     """LMDB carries on after a failed fdatasync; the journal does not: it serves nothing more."""
     journal.commit([entry("a", 1)])
-    journal._environment = Failing(journal._environment, error)  # type: ignore[assignment]  # it quacks
+    journal._store.environment = Failing(journal._store.environment, error)  # type: ignore[assignment]  # it quacks
     with pytest.raises(raised):
         journal.commit([entry("a", 2)])
     calls: list[Callable[[], object]] = [
@@ -347,11 +342,11 @@ def test_swapped_records_are_found(store: LmdbStore) -> None:
     ann, bob = entry("ann", 1), entry("bob", 1)
     journal.commit([ann, bob, entry("ann", 2)])
     journal.close()
-    one, two = ann.pack(), bob.pack()
+    one, two = ann.pack(1), bob.pack(2)
     assert len(one) == len(two)
-    store.replace(one, b"\0" * len(one))
+    store.replace(one, b"\xa5" * len(one))
     store.replace(two, one)
-    store.replace(b"\0" * len(one), two)
+    store.replace(b"\xa5" * len(one), two)
     journal = opened(store)
     for key in ("ann", "bob"):
         with pytest.raises(StoreDamaged, match="number 1") as caught:
@@ -362,24 +357,24 @@ def test_swapped_records_are_found(store: LmdbStore) -> None:
 
 def rows(journal: LmdbJournal, work: Callable[[lmdb.Transaction[bytes]], object]) -> None:
     """Change the store behind the journal's back."""
-    with journal._environment.begin(write=True) as txn:
-        work(txn)
-    journal._cached.clear()
+    journal._store.write(work)
+    journal._forget()
 
 
 def test_a_missing_entry_is_found(journal: LmdbJournal) -> None:
     """A history with a gap, without its end, or longer than its head is refused."""
     for key in ("gap", "end", "more", "none"):
         journal.commit(entries(key, 1, 4))
+    journal.fold()
 
     def row(key: str, sequence: int) -> bytes:
         return bytes([len(key)]) + key.encode() + sequence.to_bytes(8, "big")
 
     def work(txn: lmdb.Transaction[bytes]) -> None:
-        txn.delete(row("gap", 2), db=journal._entries)
-        txn.delete(row("end", 4), db=journal._entries)
-        txn.put(row("more", 5), entry("more", 5).pack(), db=journal._entries)
-        txn.delete(b"none", db=journal._heads)
+        txn.delete(row("gap", 2), db=journal._store.entries)
+        txn.delete(row("end", 4), db=journal._store.entries)
+        txn.put(row("more", 5), entry("more", 5).pack(), db=journal._store.entries)
+        txn.delete(b"none", db=journal._store.heads)
 
     rows(journal, work)
     for key, sequence in (("gap", 2), ("end", 4), ("more", 5), ("none", 1)):
@@ -395,7 +390,7 @@ def test_a_missing_entry_is_found(journal: LmdbJournal) -> None:
 def test_a_snapshot_beyond_its_head_is_found(journal: LmdbJournal) -> None:
     """A snapshot of entries that the journal does not have is refused."""
     journal.commit(entries("a", 1, 2))
-    rows(journal, lambda txn: txn.put(b"a", snapshot("a", 3).pack(), db=journal._snapshots))
+    rows(journal, lambda txn: txn.put(b"a", snapshot("a", 3).pack(), db=journal._store.snapshots))
     with pytest.raises(StoreDamaged, match="snapshot"):
         journal.load("a")
 
@@ -403,7 +398,8 @@ def test_a_snapshot_beyond_its_head_is_found(journal: LmdbJournal) -> None:
 def test_a_damaged_head_is_found(journal: LmdbJournal) -> None:
     """A head whose checksum is wrong stops its key, for reads and for commits."""
     journal.commit([entry("a", 1), entry("b", 1)])
-    rows(journal, lambda txn: txn.put(b"a", bytes(20), db=journal._heads))
+    journal.fold()
+    rows(journal, lambda txn: txn.put(b"a", bytes(20), db=journal._store.heads))
     for call in (
         lambda: journal.head("a"),
         lambda: journal.load("a"),
@@ -420,8 +416,9 @@ def test_a_record_of_a_later_format_is_told_from_damage(journal: LmdbJournal) ->
     from tests.unit.durable.test_record import resummed
 
     journal.commit([entry("a", 1)])
+    journal.fold()
     later = resummed(b"\x02" + entry("a", 1).pack()[1:])
-    rows(journal, lambda txn: txn.put(b"\x01a" + (1).to_bytes(8, "big"), later, db=journal._entries))
+    rows(journal, lambda txn: txn.put(b"\x01a" + (1).to_bytes(8, "big"), later, db=journal._store.entries))
     with pytest.raises(StoreNewer) as caught:
         journal.load("a")
     assert (caught.value.found, caught.value.supported) == (2, 1)
@@ -430,171 +427,6 @@ def test_a_record_of_a_later_format_is_told_from_damage(journal: LmdbJournal) ->
 def test_a_damaged_named_value_is_found(journal: LmdbJournal) -> None:
     """A named value whose checksum is wrong is refused."""
     journal.set_meta("m", b"v")
-    rows(journal, lambda txn: txn.put(b"mm", b"xxxxv", db=journal._meta))
+    rows(journal, lambda txn: txn.put(b"mm", b"xxxxv", db=journal._store.meta))
     with pytest.raises(StoreDamaged, match="'m'"):
         journal.get_meta("m")
-
-
-# -- processes and threads -------------------------------------------------------------------------------
-
-
-def test_no_reader_outlives_a_call(journal: LmdbJournal) -> None:
-    """Between calls no read transaction is open, so old pages are used again."""
-    journal.commit(entries("a", 1, 3), [snapshot("a", 1)])
-    journal.load("a")
-    journal.read("a")
-    journal.keys()
-    journal.stats()
-    assert "(no active readers)" in journal._environment.readers()
-    assert journal.check_readers() == 0
-
-
-def test_heads_are_right_beyond_the_cache(journal: LmdbJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more keys than are kept in memory, each commit is still judged by its key's own head."""
-    monkeypatch.setattr("runtime.backends.lmdb._CACHED_HEADS", 8)
-    for sequence in range(1, 4):
-        for n in range(30):
-            journal.commit([entry(f"k{n}", sequence)])
-            assert len(journal._cached) <= 8
-    with pytest.raises(SequenceConflict):
-        journal.commit([entry("k0", 3)])
-    assert [journal.head(f"k{n}") for n in range(30)] == [3] * 30
-
-
-def test_several_threads_take_turns(journal: LmdbJournal) -> None:
-    """Commits from several threads do not hang and do not mix."""
-
-    def work(key: str) -> None:
-        for sequence in range(1, 21):
-            journal.commit([entry(key, sequence)])
-            journal.load(key)
-
-    threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert [journal.load(f"t{n}") for n in range(4)] == [(None, entries(f"t{n}", 1, 20)) for n in range(4)]
-
-
-def test_an_interrupted_commit_is_judged_anew(journal: LmdbJournal) -> None:
-    """An interrupt in a commit leaves the journal usable, with heads read again from the store."""
-    journal.commit([entry("a", 1)])
-
-    def interrupted(_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        journal._write(interrupted)
-    assert journal._cached == {}
-    journal.commit([entry("a", 2)])
-    assert journal.load("a") == (None, entries("a", 1, 2))
-
-
-def forked(work: Callable[[], object]) -> str:
-    """What `work` raises or returns in a forked child, as text."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            said = repr(work())
-        except BaseException as error:
-            said = type(error).__name__ + ": " + str(error)
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    return said
-
-
-def test_a_forked_child_cannot_touch_the_store(journal: LmdbJournal) -> None:
-    """In a forked child every call raises, naming the process that the store belongs to."""
-    journal.commit([entry("a", 1)])
-    for call in (
-        lambda: journal.commit([entry("a", 2)]),
-        lambda: journal.load("a"),
-        lambda: journal.head("a"),
-    ):
-        said = forked(call)
-        assert said.startswith("StoreClosed")
-        assert str(os.getpid()) in said
-    assert forked(journal.close) == "None"
-    journal.commit([entry("a", 2)])
-    assert journal.load("a") == (None, entries("a", 1, 2))
-
-
-def test_a_child_of_foreign_code_is_stopped_too(journal: LmdbJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork that Python was not told of is found by the process's number."""
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    with pytest.raises(StoreClosed, match="forked"):
-        journal.head("a")
-
-
-def test_a_forked_child_does_not_keep_the_store(store: LmdbStore) -> None:
-    """The store is free when its owner closes it or dies, even if a forked child lives on."""
-    program = (
-        "import os, sys\n"
-        "from runtime.backends.lmdb import LmdbJournal\n"
-        "journal = LmdbJournal.open(sys.argv[1], wall=lambda: 0.0)\n"
-        "if os.fork() == 0:\n"
-        "    os.write(1, b'child %d\\n' % os.getpid())\n"
-        "    sys.stdin.read()\n"
-        "    os._exit(0)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, store.path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with child:
-        assert child.stdout is not None
-        assert child.stdout.readline().startswith(b"child ")
-        assert child.wait(60) == -signal.SIGKILL
-        opened(store).close()
-
-
-WRITER = """
-import sys
-from runtime.backends.lmdb import LmdbJournal
-from tests.unit.backends.stores import entry, snapshot
-
-journal = LmdbJournal.open(sys.argv[1], wall=lambda: 0.0)
-print("open", journal.epoch, flush=True)
-sequence = journal.head("a")
-while True:
-    sequence += 1
-    group = [entry("a", sequence, journal.epoch), entry(f"b{sequence}", 1, journal.epoch)]
-    journal.commit(group, [snapshot("a", sequence)] if sequence % 7 == 0 else [])
-    print("acked", sequence, flush=True)
-"""
-
-
-@pytest.mark.processes
-def test_kill_9_loses_nothing_acknowledged(store: LmdbStore) -> None:
-    """A process killed while it commits has lost nothing that it had acknowledged; no group is half there."""
-    acked = 0
-    for cycle in range(1, 6):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, store.path], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == f"open {2 * cycle - 1}\n"
-            for _ in range(13 * cycle):
-                acked = int(child.stdout.readline().split()[1])
-            child.kill()
-            for line in child.stdout:
-                if line.startswith("acked ") and line.endswith("\n"):
-                    acked = int(line.split()[1])
-        journal = opened(store)
-        assert journal.epoch == 2 * cycle
-        head = journal.head("a")
-        assert head in (acked, acked + 1)
-        whole: list[Entry] = journal.read("a")
-        assert [e.sequence for e in whole] == list(range(1, head + 1))
-        assert journal.load("a")[1] == whole[head - head % 7 :]
-        assert journal.keys("b") == sorted(f"b{n}" for n in range(1, head + 1))
-        journal.close()
-    from lmdb import verify
-
-    assert verify.verify(str(store.path)) == []

@@ -220,11 +220,10 @@ def test_a_marker_of_a_later_format_is_refused(store: Path) -> None:
 
 def test_a_format_row_of_a_later_format_is_refused(store: Path) -> None:
     """A store whose format row names a later format is refused, and its epoch stays."""
-    from runtime.backends.lmdb import _summed
+    from runtime.backends.lmdb_rows import summed
 
     journal = opened(store)
-    with journal._environment.begin(write=True) as txn:
-        txn.put(b"iformat", _summed(b"iformat", b"2"), db=journal._meta)
+    journal._store.write(lambda txn: txn.put(b"iformat", summed(b"iformat", b"2"), db=journal._store.meta))
     journal.close()
     refused(store, StoreNewer, "format 2")
 
@@ -304,11 +303,14 @@ def test_a_ruined_marker_is_refused(store: Path, text: str) -> None:
 
 
 def test_an_emptied_environment_is_refused(store: Path, tmp_path: Path) -> None:
-    """A whole but empty LMDB file in the place of the data is damage: format and epoch are gone."""
+    """A whole but empty LMDB file in the place of the data is damage: an older copy, or format and epoch are gone."""
     import lmdb
 
     lmdb.open(str(tmp_path / "empty"), lib_version=0).close()
     (tmp_path / "empty" / boot.DATA).replace(store / boot.DATA)
+    with pytest.raises(StoreDamaged, match="an older copy: its last transaction is 0"):
+        opened(store)
+    (store / boot.LOCK).unlink()
     with pytest.raises(StoreDamaged):
         opened(store, read_only=True)
     with pytest.raises(StoreDamaged, match="gone"):
@@ -325,13 +327,15 @@ from runtime.durable.journal import StoreDamaged
 from tests.unit.backends.stores import entries, entry, snapshot
 
 path, page = Path(sys.argv[1]), 4096
-whole = (path / "data.mdb").read_bytes()
+whole, lock = (path / "data.mdb").read_bytes(), (path / "banyan.lock").read_bytes()
 right = {"ann": entries("ann", 1, 29), "big": [entry("big", n, payload=bytes(5000)) for n in range(1, 30)]}
 found = 0
 for number in range(len(whole) // page):
     for other in (bytes(page), b"\\xff" * page, whole[-page:]):
         damaged = whole[: number * page] + other + whole[(number + 1) * page :]
         (path / "data.mdb").write_bytes(damaged)
+        # The note of how far the last attempt came would tell that this file is older.
+        (path / "banyan.lock").write_bytes(lock)
         try:
             journal = LmdbJournal.open(path, wall=lambda: 0.0)
         except StoreDamaged:
@@ -373,9 +377,8 @@ def test_a_file_that_only_lacks_free_pages_is_served(tmp_path: Path) -> None:
     journal = opened(path)
     journal.commit(entries("ann", 1, 3))
     # A value of many pages that is taken back in the same transaction: its pages are counted, never written.
-    with journal._environment.begin(write=True) as txn:
-        txn.put(b"mx", bytes(50 * PAGE), db=journal._meta)
-        txn.delete(b"mx", db=journal._meta)
+    meta = journal._store.meta
+    journal._store.write(lambda txn: (txn.put(b"mx", bytes(50 * PAGE), db=meta), txn.delete(b"mx", db=meta)))
     journal.close()
     data = path / boot.DATA
     last = max(int.from_bytes(data.read_bytes()[n : n + 8], "little") for n in (136, PAGE + 136))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from runtime import (
     Continue,
     Crash,
     GenServer,
-    NoReply,
     Raise,
     Reply,
     Stop,
@@ -31,7 +29,6 @@ from runtime import (
     send_nowait,
     spawn,
     start,
-    start_timer,
     sys,
 )
 from tests.support.processes import as_process, end_of, mail
@@ -304,158 +301,55 @@ async def test_a_bad_return_ends_the_server(node, kind, where, value):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("where", ["cast", "info", "continue", "continue of a call"])
+@as_process
+async def test_a_stop_with_a_reply_belongs_to_a_call(node, kind, where):
+    """Where nobody waits for a reply, a Stop with one is a bad return, the whole of it (N16)."""
+    pid = await start(kind, None, log := [])
+    stop = Stop("asked to", "a reply")
+    match where:
+        case "cast":
+            await cast(pid, lambda server: stop)
+        case "info":
+            send_nowait(pid, lambda server: stop)
+        case "continue":
+            await cast(pid, lambda server: Continue(lambda server: stop))
+        case "continue of a call":
+            with pytest.raises(CalleeExited) as caught:
+                await call(pid, lambda server, caller: Continue(lambda server: stop))
+            assert caught.value.reason == BadReturn(stop)
+            assert log == [("terminate", BadReturn(stop))]
+            return
+    assert await end_of(pid) == BadReturn(stop)
+    assert log == [("terminate", BadReturn(stop))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@as_process
+async def test_an_exception_is_never_a_return_value(node, kind):
+    """Python has no throw: what is raised ends the server, be it a value that could be returned (N2)."""
+
+    class Carries(Exception):
+        """An exception that bears what a callback might have returned."""
+
+    def raises(server):
+        raise Carries(Stop(NORMAL))
+
+    pid = await start(kind, None, log := [])
+    await cast(pid, raises)
+    reason = await end_of(pid)
+    assert isinstance(reason, Crash)
+    assert isinstance(reason.error, Carries)
+    assert log == [("terminate", reason)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @as_process
 async def test_a_call_may_return_anything(node, kind):
     """A plain value is a reply; only directives mean something else (N12)."""
     pid = await start(kind)
     for value in (0, False, "", [], (), TIMEOUT, NORMAL):
         assert await call(pid, lambda server, caller, value=value: value) is value
-
-
-# -- timeouts ------------------------------------------------------------------------------------------
-
-
-def timed(seconds: float):
-    """A callback's result: a timeout."""
-    return lambda server, *_caller: NoReply(seconds)
-
-
-async def fired(pid, seconds: float) -> list[tuple[float, object]]:
-    """What a server has logged with its seconds after this many virtual seconds."""
-    with trio.move_on_after(seconds):
-        await trio.sleep_forever()
-    state = await sys.get_state(pid)
-    assert isinstance(state, dict)
-    return state["log"]
-
-
-class Clock(Plain):
-    """Notes each message with the virtual second of its coming."""
-
-    def _do(self, what, where):
-        if callable(what):
-            return what(self)
-        self.log.append((trio.current_time(), what))
-        return None
-
-
-@pytest.mark.parametrize("where", ["init", "cast", "info", "continue", "call", "reply"])
-@pytest.mark.parametrize("seconds", [0.001, 2.0])
-@as_process
-async def test_silence_gives_a_timeout(node, where, seconds):
-    """After as many seconds without a message `handle_info(TIMEOUT)` runs, once (N21)."""
-    pid = await start(Clock, timed(seconds) if where == "init" else None)
-    match where:
-        case "cast":
-            await cast(pid, timed(seconds))
-        case "info":
-            send_nowait(pid, timed(seconds))
-        case "continue":
-            await cast(pid, lambda server: Continue(timed(seconds)))
-        case "call":
-            spawn(call, pid, timed(seconds))
-        case "reply":
-            await call(pid, lambda server, caller: Reply(1, timeout=seconds))
-    assert await fired(pid, 100) == [(seconds, TIMEOUT)]
-
-
-@as_process
-async def test_any_message_cancels_a_timeout(node):
-    """An ordinary message ends the timeout even if its callback returns none (N21)."""
-    pid = await start(Clock, timed(5))
-    for send in (lambda: send_nowait(pid, "info"), lambda: cast_nowait(pid, "cast")):
-        await cast(pid, timed(5))
-        with trio.move_on_after(3):
-            await trio.sleep_forever()
-        send()
-        await trio.testing.wait_all_tasks_blocked()
-    await cast(pid, timed(5))
-    await call(pid, "a call")
-    assert await fired(pid, 100) == [(3.0, "info"), (6.0, "cast")]
-
-
-@as_process
-async def test_a_timeout_may_be_set_again_by_each_message(node):
-    """A callback that returns a timeout starts it anew (N21)."""
-    pid = await start(Clock)
-    for _ in range(3):
-        await cast(pid, timed(5))
-        with trio.move_on_after(4):
-            await trio.sleep_forever()
-    assert await fired(pid, 100) == [(13.0, TIMEOUT)]
-
-
-@as_process
-async def test_a_timeout_may_repeat(node):
-    """`handle_info(TIMEOUT)` may ask for the next one (N21)."""
-
-    class Ticks(GenServer):
-        def init(self):
-            self.log = []
-            return NoReply(1)
-
-        def handle_info(self, message):
-            self.log.append((trio.current_time(), message))
-            return NoReply(1) if len(self.log) < 3 else None
-
-    assert await fired(await start(Ticks), 100) == [(1.0, TIMEOUT), (2.0, TIMEOUT), (3.0, TIMEOUT)]
-
-
-@as_process
-async def test_timeout_zero_fires_if_nothing_waits(node):
-    """With 0 the timeout comes at once, unless a message is there (N21)."""
-    pid = await start(Clock)
-    await cast(pid, timed(0))
-    assert await fired(pid, 1) == [(0.0, TIMEOUT)]
-    await sys.suspend(pid)
-    await cast(pid, timed(0))
-    await cast(pid, "there")
-    await sys.resume(pid)
-    assert await fired(pid, 1) == [(0.0, TIMEOUT), (1.0, "there")]
-
-
-@as_process
-async def test_an_infinite_timeout_is_none(node):
-    """math.inf means no timeout (N21)."""
-    pid = await start(Clock, timed(math.inf))
-    assert await fired(pid, 1e5) == []
-    assert await call(pid, "alive") == "alive"
-
-
-@as_process
-async def test_a_system_message_starts_the_wait_anew(node):
-    """Looking at a server restarts the whole wait of its timeout (N21)."""
-    pid = await start(Clock, timed(5))
-    for _ in range(2):
-        assert await fired(pid, 3) == []
-    assert await fired(pid, 100) == [(11.0, TIMEOUT)]
-
-
-@as_process
-async def test_a_suspended_servers_timeout_does_not_run(node):
-    """While suspended no timeout fires; after resume the wait runs anew (N21)."""
-    pid = await start(Clock, timed(5))
-    await sys.suspend(pid)
-    assert await fired(pid, 100) == []
-    await sys.resume(pid)
-    assert await fired(pid, 100) == [(105.0, TIMEOUT)]
-
-
-@as_process
-async def test_a_timer_of_the_server_is_a_message_like_any(node):
-    """What `start_timer` sends is handled by `handle_info` and cancels a timeout (N21, T1)."""
-    refs = []
-
-    def sets(server):
-        refs.append(start_timer(2, self_pid(), "ring")[1])
-        return NoReply(5)
-
-    pid = await start(Clock)
-    await cast(pid, sets)
-    log = await fired(pid, 100)
-    assert [(at, type(m).__name__, m.ref, m.message) for at, m in log] == [  # type: ignore[attr-defined]  # a Timeout
-        (2.0, "Timeout", refs[0], "ring")
-    ]
 
 
 # -- state ---------------------------------------------------------------------------------------------

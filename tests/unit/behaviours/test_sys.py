@@ -209,6 +209,31 @@ async def test_a_suspended_server_is_suspended_in_the_order_of_its_mailbox(node)
     assert (trio.current_time(), await sys.get_state(pid)) == (2.0, {"count": 2})
 
 
+@pytest.mark.parametrize("kind", TRAPPING)
+@as_process
+async def test_a_suspended_server_finds_what_is_for_now_behind_what_is_not(node, kind):
+    """Downs, exits of others and messages may wait before and after a system message: it is served (Y2, Y3)."""
+    pid = await start(kind, None, log := [])
+    dies = spawn(idle)
+    await call(pid, lambda server, caller: monitor(dies) and None)
+    await sys.suspend(pid)
+    await exit_and_wait(dies, "boom")
+    for number in range(3):
+        cast_nowait(pid, number)
+        exit(pid, number)
+        assert await sys.get_state(pid) == {"log": []}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sys.get_state, pid)
+            nursery.start_soon(sys.suspend, pid)
+            cast_nowait(pid, "between")
+            nursery.start_soon(sys.get_state, pid)
+    await sys.resume(pid)
+    await sys.get_state(pid)
+    kinds = [getattr(entry[1], "reason", entry[1]) for entry in log]
+    assert kinds[:4] == ["boom", 0, 0, "between"]
+    assert len(kinds) == 1 + 3 * 3
+
+
 # -- stop ----------------------------------------------------------------------------------------------
 
 

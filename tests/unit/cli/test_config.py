@@ -18,9 +18,11 @@ def test_nothing_given_is_the_default():
         data=None,
         application=None,
         allow_eval=False,
+        admin_level="act",
         drain_timeout=30.0,
         listen=None,
         log_level="info",
+        check_messages=False,
         settings={},
     )
 

@@ -74,7 +74,7 @@ def test_a_misspelt_command_is_told_which_was_meant(capsys):
     assert main(["tre"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "what: there is no command 'tre'",
-        "why: there are: demo, play, replay, start, tree, ps, kill, remsh",
+        f"why: there are: {', '.join(COMMANDS)}",
         "next: did you mean `banyan tree`?",
     ]
 

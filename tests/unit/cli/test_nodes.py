@@ -60,8 +60,9 @@ def test_a_node_is_started_seen_hurt_and_stopped(place):
         node.signal(signal.SIGTERM)
         assert node.end() == 0
         assert not Path(node.socket).exists()
-    gone = place.run("tree")
-    assert (gone.returncode, gone.stdout, parts(gone.stderr)) == (3, "", ["what", "why", "next"])
+    for which, code in (([], 4), (["-n", "one"], 3), (["--data", "store"], 3)):
+        gone = place.run("tree", *which)
+        assert (gone.returncode, gone.stdout, parts(gone.stderr)) == (code, "", ["what", "why", "next"])
 
 
 def test_ctrl_c_drains_too(place):
@@ -115,7 +116,7 @@ def test_a_node_that_was_killed_leaves_no_trace_to_others(place):
         node.end()
         assert Path(node.socket).exists()
         assert place.run("tree", "-n", "one").returncode == 3
-        assert place.run("tree").returncode == 3
+        assert place.run("tree").returncode == 4
         assert not Path(node.socket).exists()
     with place.node("shop:Shop", "--name", "one", "--data", "store") as node:
         assert place.run("tree").returncode == 0
@@ -213,7 +214,7 @@ def test_lines_come_by_a_pipe(place):
         ended = place.run("remsh", stdin=lines)
     assert (ended.returncode, ended.stdout) == (0, "2\n0\n1\n3\n")
     assert ended.stderr.startswith("banyan ")
-    assert "(view+act+eval; h() for help)" in ended.stderr
+    assert "(view+trace+act+eval; h() for help)" in ended.stderr
 
 
 def test_a_line_that_fails_does_not_stop_the_others(place):
@@ -226,14 +227,17 @@ def test_a_line_that_fails_does_not_stop_the_others(place):
 
 
 def test_without_allow_eval_only_words_are_answered(place):
-    """A node that runs no lines answers tree, ps and info; anything else is refused: exit 5."""
+    """A node that runs no lines answers the words that look; anything else is refused: exit 5."""
     with place.node("shop:Shop"):
         words = place.run("remsh", stdin="tree\ntree('Shop')\nps\ninfo\ninfo till\nh()\nquit\nnever reached\n")
         assert words.returncode == 0
         assert words.stdout.startswith("root  <1.1>  running")
         assert "\nShop  <1." in words.stdout
-        assert "\nlabel       Till\n" in words.stdout
-        assert "(view+act; h() for help)" in words.stderr
+        assert "\nruns        shop.Till\n" in words.stdout
+        assert "(view+trace+act; h() for help)" in words.stderr
+        more = place.run("remsh", stdin="state till\nmailbox('till')\nstack till\ntop\ncrashes\ndoctor\n")
+        assert (more.returncode, parts(more.stderr)) == (0, [])
+        assert "  count  0\n" in more.stdout
         refused = place.run("remsh", stdin="1 + 1\ntree Shop\ntree nobody\n")
         assert refused.returncode == 5
         assert refused.stdout.startswith("Shop  <1.")
@@ -255,3 +259,11 @@ def test_a_socket_that_nobody_serves_is_not_reachable(place):
         bound.bind(str(place.folder / "banyan" / "dead.sock"))
     ended = place.run("remsh", "-n", "dead")
     assert (ended.returncode, parts(ended.stderr)) == (3, ["what", "why", "next"])
+
+
+def test_an_application_that_keeps_its_state_wants_a_directory(place):
+    """The card room without `--data` is wrong usage: what to add is said, and nothing runs."""
+    ended = place.run("start", "game.app:application", "--name", "n")
+    assert ended.returncode == 2
+    assert parts(ended.stderr)[-3:] == ["what", "why", "next"]
+    assert ended.stderr.splitlines()[-1] == "next: banyan start ... --data DIR"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisors.cli.remsh import _WORD, banner, duration
+from runtime.observe.protocol import At, Crashes, Doctor, Ps, State
+from supervisors.cli.remsh import _WORD, banner, duration, word_request
 from tests.unit.cli.running import BANYAN, LIMIT, Place
 
 
@@ -59,6 +60,27 @@ def test_words_may_look_like_calls(line, word, name):
     else:
         assert found is not None
         assert (found["word"], found["name"] or found["argument"] or None) == (word, name)
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "request_"),
+    [
+        ("top", None, Ps(limit=100)),
+        ("state", "till", State(of="till")),
+        ("at", "till 5", At(of="till", position=5)),
+        ("at", "till, -1", At(of="till", position=-1)),
+        ("at", "till", At(of="till")),
+        ("crashes", None, Crashes()),
+        ("doctor", None, Doctor()),
+        ("state", None, None),
+        ("doctor", "till", None),
+        ("kill", "till", None),
+    ],
+)
+def test_a_word_asks_what_its_command_asks(word, name, request_):
+    """Words that look are the requests of the commands of that name; what changes something is no word."""
+    asked = word_request(word, name)
+    assert (asked[0] if asked is not None else None) == request_
 
 
 # The leader of a session gets the first terminal that it opens as its controlling one: the source of Ctrl-C.

@@ -149,7 +149,10 @@ async def test_the_lobby_shows_the_tables() -> None:
             "seats": 3,
             "turn_seconds": 0.0,
             "taken": 1,
+            "seated": True,
+            "damaged": None,
         }
+        assert [one["seated"] for one in whole["tables"][:2]] == [False, False]
         page = await ann.done("lobby", after="ash", limit=1)
         assert ([one["table"] for one in page["tables"]], page["more"], whole["more"]) == (["elm"], True, False)
 

@@ -404,7 +404,7 @@ async def test_a_mailbox_of_one_works(node):
 
 @as_process
 async def test_the_default_bound_is_ten_thousand(node):
-    """A mailbox holds 10,000 messages by default (contracts)."""
+    """A mailbox holds 10,000 messages by default (P51, contracts)."""
     pid = spawn(idle)
     for _ in range(10_000):
         send_nowait(pid, None)

@@ -205,7 +205,7 @@ async def test_messages_sent_before_the_first_step_are_there(node):
 
 @as_process
 async def test_a_child_copies_its_spawners_context(node):
-    """Context variables are copied at birth; what a child sets, nobody else sees (P45)."""
+    """Context variables are copied at birth; what a child sets, nobody else sees (P45, P49)."""
     seen = []
 
     async def child():

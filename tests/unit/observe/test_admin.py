@@ -59,7 +59,7 @@ async def test_processes_and_the_node_are_told(path):
         assert (len(listed["processes"]), listed["total"]) == (2, len(node.table.processes))
         assert (await client.ask("info", of="till"))["label"] == "Till"
         told = await client.ask("info")
-        assert (told["name"], told["pid"], told["level"]) == ("test", 1, "view+act")
+        assert (told["name"], told["pid"], told["level"]) == ("test", 1, "view+trace+act")
 
 
 async def test_a_missing_process_is_not_found(path):
@@ -150,7 +150,7 @@ async def test_lines_are_refused_unless_allowed(path, caplog):
         error = await client.ask("eval", source="node.table.services['hit'] = 1")
         assert (error["code"], error["next"]) == (5, "restart it with --allow-eval, or use tree, ps and info")
         assert (await client.ask("interrupt"))["code"] == 5
-        assert node.table.services == {}
+        assert "hit" not in node.table.services
         assert "refused: eval \"node.table.services['hit'] = 1\"" in caplog.text
         assert await client.ask("complete", text="tr") == {"start": 0, "matches": ["tree"]}
         assert await client.ask("complete", text="info ti") == {"start": 5, "matches": ["till"]}
@@ -182,6 +182,14 @@ async def test_every_helper_works_and_says_what_it_does(path):
         ("h()", "tree()  tree("),
         ("tree('Shop')", "Shop  <1."),
         ("ps(1)", "PID "),
+        ("top(1)", "PID "),
+        ("mailbox('till')", "till  <1."),
+        ("stack('till')", "  "),
+        ("await trace('till', 't*', seconds=0.01)", ""),
+        ("crashes()", "0 crashes since the node is watched"),
+        ("await doctor()", "nothing seems wrong with "),
+        ("log('till')", None),
+        ("await at('till')", None),
         ("info()['name']", "'test'"),
         ("info('till').label", "'Till'"),
         ("await send('till', 'hello')", None),
@@ -198,7 +206,8 @@ async def test_every_helper_works_and_says_what_it_does(path):
         for source, begins in lines:
             told = await client.ask("eval", source=source)
             assert (told["value"] or "").startswith(begins or ""), (source, told)
-            assert (told["error"] is None) == (source != "tree('nobody')"), (source, told)
+            refused = source in ("tree('nobody')", "log('till')", "await at('till')")
+            assert (told["error"] is None) == (not refused), (source, told)
 
 
 async def test_an_interrupt_ends_the_line_and_not_the_node(path):
@@ -464,7 +473,8 @@ async def test_a_door_that_is_gone_for_good_leaves_the_node_alive(path, tmp_path
     folder = tmp_path / "folder"
     folder.mkdir()
     async with open_node(folder / "n.sock") as node:
-        (folder / "n.sock").unlink()
+        for one in list(folder.iterdir()):
+            one.unlink()
         folder.rmdir()
         server = node.table.names["admin.server"]
         server.exit_signal(server.pid, "gone")

@@ -159,13 +159,23 @@ def test_a_node_is_found_by_name_without_asking_it(peer, monkeypatch):
         find_node("other")
 
 
-def test_nothing_running_is_unreachable(tmp_path, monkeypatch):
-    """With no node at all, the way to start one is told; exit code 3."""
+def test_a_named_node_that_does_not_run_is_unreachable(tmp_path, monkeypatch):
+    """With no node at all, one that is named cannot be reached: exit code 3; the way to start one is told."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    for question in ({}, {"name": "a"}, {"data": "here"}):
+    for question in ({"name": "a"}, {"data": "here"}):
         with pytest.raises(Unreachable) as caught:
             find_node(**question)
         assert "banyan start" in caught.value.next
+        assert caught.value.code == 3
+
+
+def test_nothing_running_is_not_found(tmp_path, monkeypatch):
+    """With no node at all, and none named, there is none to take: exit code 4."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(Refusal) as caught:
+        find_node()
+    assert (caught.value.why, caught.value.code) == ("none of yours is running", 4)
+    assert "banyan start" in caught.value.next
 
 
 def test_several_nodes_are_ambiguous(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +13,6 @@ from runtime.observe.facts import Facts, addresses, node_json
 from runtime.observe.processes import (
     find,
     printable,
-    process_json,
     ps,
     subtree,
     table_lines,
@@ -66,26 +66,39 @@ async def test_the_longest_mailbox_comes_first(node):
     await sys.suspend("till")
     send_nowait("till", "a message")
     listing = ps(node.table, 2)
-    assert [(row.pid, row.queue) for row in listing.rows] == [
-        (node.table.names["till"].pid, 1),
-        (node.root, 0),
+    assert [(row.pid, row.mailbox) for row in listing.rows] == [
+        (repr(node.table.names["till"].pid), 1),
+        (repr(node.root), 0),
     ]
     assert listing.total == len(node.table.processes)
+    till = node.table.names["till"]
     assert listing.to_json() == {
         "total": listing.total,
-        "processes": [process_json(row) for row in listing.rows],
+        "window": 0.0,
+        "processes": [dataclasses.asdict(row) for row in listing.rows],
     }
-    assert process_json(listing.rows[0]) == {
-        "pid": repr(node.table.names["till"].pid),
+    assert dataclasses.asdict(listing.rows[0]) == {
+        "pid": repr(till.pid),
         "name": "till",
         "label": "Till",
         "state": "suspended",
         "mailbox": 1,
+        "limit": 10_000,
+        "oldest": None,
         "handling": None,
+        "waiting": None,
+        "turns": listing.rows[0].turns,
+        "handled": None,
+        "unanswered": 0,
         "links": 1,
         "monitors": 0,
         "watchers": 0,
+        "sequence": None,
+        "memory": listing.rows[0].memory,
+        "new_turns": None,
+        "new_mailbox": None,
     }
+    assert (listing.rows[0].turns, listing.rows[0].memory) > (1, 1000)
     assert str(listing).splitlines()[-1] == f"... and {listing.total - 2} more"
 
 
@@ -100,8 +113,8 @@ def test_a_table_has_its_columns_in_line():
         "handling": None,
     }
     assert list(table_lines([row], 1)) == [
-        "PID    NAME      KIND  STATE    MAILBOX  IN HAND",
-        r"<1.2>  a\x1b[2J  Till  running       12  -",
+        "PID    NAME      KIND  STATE    MAILBOX  OLDEST  TURNS  MEMORY  IN HAND",
+        r"<1.2>  a\x1b[2J  Till  running       12       -      -       -  -",
     ]
     assert printable("plain") == "plain"
 
@@ -146,7 +159,7 @@ async def test_a_node_tells_about_itself(node, autojump_clock):
         "uptime": pytest.approx(5),
         "processes": len(node.table.processes),
         "gateway": ["127.0.0.1:7000"],
-        "level": "view+act",
+        "level": "view+trace+act",
     }
 
 

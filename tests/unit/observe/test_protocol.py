@@ -11,19 +11,36 @@ from hypothesis import strategies as st
 
 from runtime.observe import protocol
 from runtime.observe.protocol import (
+    At,
     BadRequest,
     Code,
     Complete,
+    Config,
+    Crashes,
+    Doctor,
     Eval,
     Info,
     Interrupt,
     Kill,
     Level,
     Lines,
+    Log,
+    Mailbox,
+    Names,
     Oversize,
     Ps,
+    Record,
     Refusal,
+    Restart,
+    Resume,
+    Stack,
+    Stalls,
+    State,
     Stop,
+    Store,
+    Suspend,
+    Timers,
+    Trace,
     Tree,
     decode_reply,
     decode_request,
@@ -38,9 +55,27 @@ EACH = [
     Tree(id="a"),
     Tree(id=2, of="<1.5>"),
     Ps(id=3, limit=5),
-    Kill(id=4, target="<1.88>", reason="shutdown"),
-    Stop(id=5),
+    Ps(sort="turns", window=1.5),
+    State(of="till"),
+    Mailbox(of="till", limit=3),
+    Stack(of="till"),
+    Timers(of="till", limit=3),
+    Crashes(of="till", limit=3),
+    Stalls(limit=3),
+    Log(of="till", limit=3, before=9),
+    At(of="till", position=-1),
+    Store(prefix="till", limit=3),
+    Config(),
+    Doctor(),
+    Names(prefix="ti", limit=3),
     Complete(id=6, text="tre"),
+    Trace(of=["till"], messages=5, seconds=1.5),
+    Record(messages=5),
+    Kill(id=4, target="<1.88>", reason="shutdown"),
+    Suspend(target="till", timeout=1.0),
+    Resume(target="till", timeout=1.0),
+    Restart(target="till", timeout=1.0),
+    Stop(id=5),
     Eval(id=7, source="1+1"),
     Interrupt(id=8),
 ]
@@ -54,17 +89,21 @@ def test_a_request_survives_its_line(request_: protocol.Request) -> None:
 
 def test_levels_include_those_below() -> None:
     """To look is less than to change, to change is less than to run code."""
-    assert [(kind.__name__, kind.level) for kind in protocol.REQUESTS] == [
-        ("Info", Level.VIEW),
-        ("Tree", Level.VIEW),
-        ("Ps", Level.VIEW),
-        ("Kill", Level.ACT),
-        ("Stop", Level.ACT),
-        ("Complete", Level.VIEW),
-        ("Eval", Level.EVAL),
-        ("Interrupt", Level.EVAL),
-    ]
-    assert [level.describe() for level in Level] == ["view", "view+act", "view+act+eval"]
+    above = {"trace": Level.TRACE, "record": Level.TRACE, "eval": Level.EVAL, "interrupt": Level.EVAL}
+    above |= dict.fromkeys(("kill", "suspend", "resume", "restart", "stop"), Level.ACT)
+    assert {op: kind.level for op, kind in protocol.OPERATIONS.items()} == dict.fromkeys(
+        protocol.OPERATIONS, Level.VIEW
+    ) | above
+    assert {op: kind.level for op, kind in protocol.BACK_OPERATIONS.items()} == {
+        "stacks": Level.VIEW,
+        "interrupt": Level.ACT,
+    }
+    assert [level.describe() for level in Level] == ["view", "view+trace", "view+trace+act", "view+trace+act+eval"]
+
+
+def test_every_request_is_among_those_that_are_tried() -> None:
+    """No operation is left out of the test above."""
+    assert {type(one) for one in EACH} == set(protocol.REQUESTS)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +236,18 @@ def test_a_line_may_be_as_long_as_the_cap_and_no_longer() -> None:
 
 def test_every_field_has_a_bound_of_its_line() -> None:
     """A request's integers are bounded by themselves, its texts by the cap of a line."""
-    bounded = {"id", "limit"}
-    for kind in protocol.REQUESTS:
-        for field in msgspec.structs.fields(kind):
-            assert field.name in bounded or "str" in str(field.type), (kind, field.name)
+    bounds = {
+        msgspec.inspect.IntType: lambda one: (one.ge is not None or one.gt is not None) and one.le is not None,
+        msgspec.inspect.FloatType: lambda one: (one.ge is not None or one.gt is not None) and one.le is not None,
+        msgspec.inspect.ListType: lambda one: one.max_length is not None,
+        msgspec.inspect.StrType: lambda one: True,
+        msgspec.inspect.LiteralType: lambda one: True,
+        msgspec.inspect.NoneType: lambda one: True,
+    }
+    for kind in (*protocol.REQUESTS, *protocol.BACK_OPERATIONS.values()):
+        described = msgspec.inspect.type_info(kind)
+        assert isinstance(described, msgspec.inspect.StructType)
+        for field in described.fields:
+            union = field.type
+            for one in union.types if isinstance(union, msgspec.inspect.UnionType) else [union]:
+                assert bounds[type(one)](one), (kind, field.name)
