@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,19 @@ from typing import Any
 import trio
 
 RUNS = 5
+
+_clock = time.perf_counter
+
+
+def now() -> float:
+    """Seconds of the clock that is measured by: the wall's, or with `by_processor` this process's own."""
+    return _clock()
+
+
+def by_processor() -> None:
+    """Measure by processor time: for a machine that others use at the same time, where the wall's says nothing."""
+    global _clock
+    _clock = time.process_time
 
 
 @dataclass(slots=True)
@@ -26,6 +41,8 @@ class Row:
     better: str
     runs: list[float] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
+    beam: float | None = None
+    peers: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As docs/contracts.md has it; null for what did not run."""
@@ -35,8 +52,8 @@ class Row:
             "better": self.better,
             "ours": _median(self.runs),
             "floor": _median(self.floors),
-            "beam": None,
-            "peers": {},
+            "beam": round(self.beam, 3) if self.beam is not None else None,
+            "peers": {peer: round(value, 3) for peer, value in self.peers.items()},
             "runs": [round(one, 3) for one in self.runs],
         }
 
@@ -63,12 +80,26 @@ def measure(row: Row, ours: Callable[[], float], floor: Callable[[], float] | No
     return row
 
 
+def fresh(module: str, name: str) -> Callable[[], float]:
+    """A measurement by a function of a module, in a new process each time: what earlier ones left is not in it."""
+
+    def run() -> float:
+        code = f"import {module} as m; print(m.{name}())"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return float(ran.stdout)
+
+    return run
+
+
 def tell(rows: list[Row], as_json: bool) -> None:
     """Print the table, and with `as_json` one JSON object as the last line."""
     for row in rows:
         found = row.to_json()
         floor = f"  (floor {found['floor']:,})" if found["floor"] is not None else ""
-        print(f"{row.name:<48}{found['ours']:>14,} {row.unit}{floor}")
+        beam = f"  (BEAM {found['beam']:,})" if found["beam"] is not None else ""
+        print(f"{row.name:<52}{found['ours']:>14,} {row.unit}{floor}{beam}")
+        for peer, value in found["peers"].items():
+            print(f"    {peer:<48}{value:>14,} {row.unit}")
     if as_json:
         machine = {
             "cpus": os.cpu_count(),
