@@ -1,7 +1,7 @@
 """Other runtimes of the same kind in Python, as far as they are installed: a file for each, with rows by name.
 
 Each is measured in a process of its own, so that none pays for another's loop, threads or garbage. What is
-not installed is reported as missing, with how to get it; all of them are in the dependency group `bench`.
+not installed is reported as missing, with how to get it.
 """
 
 from __future__ import annotations
