@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from game.aside import SetAside
 from game.audit import audit
 from game.lobby import LOBBY, Lobby
 from game.messages import Acted, HandDealt, HandEnded, Leaving, TableConfig, TransferReturned
@@ -140,6 +141,11 @@ def missing(table: ProcessTable) -> list[str]:
     state = state_of(living[LOBBY])
     wanted = [*KEYS, *(f"wallet/{player}" for player in state.players), *(config.key for config in state.tables)]
     return [name for name in wanted if name not in living]
+
+
+def set_aside(table: ProcessTable) -> bool:
+    """Whether a damaged table or wallet has a stand-in now."""
+    return any(isinstance(process.behaviour, SetAside) for process in table.processes.values())
 
 
 def tasks() -> list[str]:
