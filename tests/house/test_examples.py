@@ -40,3 +40,11 @@ def test_the_durable_counter_goes_on_after_sigkill(tmp_path: Path) -> None:
     assert "3" in killed.stdout
     assert "6" in again.stdout
     assert all(len(path.read_text().splitlines()) < 80 for path in EXAMPLES.glob("0*.py"))
+
+
+def test_the_tested_application_passes_its_own_tests() -> None:
+    """The project of the seventh step is run by pytest as its reader would, with Banyan's plugin."""
+    command = [sys.executable, "-m", "pytest", "-p", "supervisors.testing", "-p", "no:cacheprovider", "07_testing"]
+    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
