@@ -40,9 +40,9 @@ class Ban:
 
     def lines(self, source: Source) -> Iterator[int]:
         """Every line of a file that breaks the ban, also those that bear a reason."""
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Name | ast.Attribute) and _matches(source.name_of(node), self.names):
-                yield node.lineno
+        for line, name in source.names:
+            if _matches(name, self.names):
+                yield line
         for line, name in source.imports():
             if _matches(name, self.imports):
                 yield line
@@ -57,15 +57,15 @@ class Ban:
         return [f"{source.path}:{line}: {self.what}; {self.instead}" for line in sorted(lines)]
 
 
-def _matches(name: str | None, patterns: tuple[str, ...]) -> bool:
-    return name is not None and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def definitions(name: str) -> Shape:
     """Functions and methods of that name."""
 
     def find(source: Source) -> Iterator[int]:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
                 yield node.lineno
 
@@ -76,7 +76,7 @@ def keywords(**banned: object) -> Shape:
     """Calls with one of these keyword arguments at this constant value."""
 
     def find(source: Source) -> Iterator[int]:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
                 if node.arg in banned and node.value.value is banned[node.arg]:
                     yield node.value.lineno
@@ -86,14 +86,14 @@ def keywords(**banned: object) -> Shape:
 
 def seedless_random(source: Source) -> Iterator[int]:
     """`random.Random()` without a seed, which asks the operating system for one."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and source.name_of(node.func) == "random.Random" and not node.args:
             yield node.lineno
 
 
 def ordered_by_id(source: Source) -> Iterator[int]:
     """Sorting, or taking the least, by `id`: an address, other in each run."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.keyword) and node.arg == "key":
             if any(isinstance(part, ast.Name) and part.id == "id" for part in ast.walk(node.value)):
                 yield node.value.lineno
@@ -101,7 +101,7 @@ def ordered_by_id(source: Source) -> Iterator[int]:
 
 def catch_all(source: Source) -> Iterator[int]:
     """A handler for every exception that neither raises it again nor says on its line why not."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]

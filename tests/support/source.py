@@ -41,6 +41,17 @@ class Source:
         return ast.parse(self.text, self.path)
 
     @functools.cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree; walked once for all who look for something."""
+        return list(ast.walk(self.tree))
+
+    @functools.cached_property
+    def names(self) -> list[tuple[int, str]]:
+        """Every (line, full dotted name) that is mentioned."""
+        named = ((node, self.name_of(node)) for node in self.nodes if isinstance(node, ast.Name | ast.Attribute))
+        return [(node.lineno, name) for node, name in named if name is not None]
+
+    @functools.cached_property
     def comments(self) -> dict[int, str]:
         """Each line's comment, from its `#` to its end."""
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
@@ -52,7 +63,7 @@ class Source:
         # import is spelled out with the file's own package.
         package = self.path.removesuffix(".py").split("/")[:-1]
         names: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.asname:
@@ -82,7 +93,7 @@ class Source:
 
     def imports(self) -> Iterator[tuple[int, str]]:
         """Every (line, full name) that the file imports; `from a import b` gives `a.b`."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -95,8 +106,9 @@ class Source:
         return found is not None and has_reason(found.group(1))
 
 
+@functools.cache
 def read(path: Path) -> Source:
-    """One file of the project."""
+    """One file of the project, read and parsed once in a run."""
     return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from runtime import Call, CallFailed, GenServer, call, cast, message, spawn
 from supervisors import Supervisor, child
 
@@ -82,6 +84,9 @@ async def player() -> None:
 async def evening() -> None:
     """One buys in, and then the others come."""
     await cast("table/t-042", BuyIn("wallet/p-7"))
+    # Until the wallet has its request in hand: players who came before that would be served.
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
     for _ in range(PLAYERS):
         spawn(player)
 
