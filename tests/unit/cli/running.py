@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import selectors
@@ -13,8 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from supervisors.cli.main import main
+from tests.support.forked import run_forked
+
 # Seconds for anything that a command does here.
 LIMIT = 60.0
+
+# What every command needs is here before the first of them is forked.
+for needed in ("explain", "remsh", "start", "show", "target"):
+    importlib.import_module(f"supervisors.cli.{needed}")
 
 # Warnings are errors in what is started, too.
 BANYAN = [sys.executable, "-W", "error", "-m", "supervisors.cli.main"]
@@ -162,16 +170,7 @@ class Place:
 
     def run(self, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; `more` goes into its environment."""
-        return subprocess.run(
-            [*BANYAN, *arguments],
-            cwd=self.folder,
-            env={**self.environ, **more},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        return run_forked(main, arguments, cwd=self.folder, env={**self.environ, **more}, stdin=stdin, limit=LIMIT)
 
     def json(self, *arguments: str) -> Any:
         """What a command with --json says in its last line."""

@@ -296,7 +296,7 @@ async def test_a_registry_must_find_pids(node):
         await call(Via(book, "it"), 1)
 
 
-@pytest.mark.parametrize("registry", [None, "global", object()], ids=repr)
+@pytest.mark.parametrize("registry", [None, "global", object()], ids=["none", "a name", "an object"])
 def test_a_via_wants_a_registry(registry):
     """Something that lacks one of OTP's four functions is refused when the Via is made (R6)."""
     with pytest.raises(Misuse, match="register_name, unregister_name, whereis_name, send"):
