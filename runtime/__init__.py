@@ -61,6 +61,9 @@ from .behaviours.gen_statem import (
     StopAndReply,
 )
 from .behaviours.registry import AlreadyRegistered, Registry
+from .cluster.asking import call_on, register_on, spawn_on, spawnable, unregister_on, whereis_on
+from .cluster.multi import abcast, multi_call
+from .cluster.nodes import NodeDown, NodeUp, monitor_node, monitor_nodes, nodes
 from .durable.commands import (
     AlreadyDone,
     CommandSetAside,
@@ -89,6 +92,7 @@ from .errors import (
     Misuse,
     NoProcess,
     NotAProcess,
+    RemoteError,
 )
 from .kernel.api import (
     alias,
@@ -112,6 +116,7 @@ from .kernel.api import (
     world,
 )
 from .kernel.checked import MutatedMessage
+from .kernel.elsewhere import at
 from .kernel.exits import (
     KILL,
     KILLED,
@@ -120,6 +125,7 @@ from .kernel.exits import (
     NORMAL,
     SHUTDOWN,
     Crash,
+    Runaway,
     Shutdown,
     exit_with,
 )
@@ -212,6 +218,8 @@ __all__ = [
     "NextState",
     "NoProcess",
     "NoReply",
+    "NodeDown",
+    "NodeUp",
     "NotAProcess",
     "Numbered",
     "Past",
@@ -227,10 +235,12 @@ __all__ = [
     "Refuse",
     "Refused",
     "Registry",
+    "RemoteError",
     "RepeatState",
     "RepeatStateAndData",
     "Reply",
     "ReplyTo",
+    "Runaway",
     "Session",
     "SessionExpired",
     "Shutdown",
@@ -246,10 +256,13 @@ __all__ = [
     "Timer",
     "TimerCancelled",
     "Via",
+    "abcast",
     "alias",
     "apply_after",
     "apply_interval",
+    "at",
     "call",
+    "call_on",
     "cancel_timer",
     "cast",
     "cast_nowait",
@@ -267,12 +280,17 @@ __all__ = [
     "link",
     "message",
     "monitor",
+    "monitor_node",
+    "monitor_nodes",
+    "multi_call",
+    "nodes",
     "periodic",
     "pg",
     "process_info",
     "read_timer",
     "receive",
     "register",
+    "register_on",
     "registered_names",
     "reply",
     "self_pid",
@@ -284,6 +302,8 @@ __all__ = [
     "spawn",
     "spawn_link",
     "spawn_monitor",
+    "spawn_on",
+    "spawnable",
     "start",
     "start_link",
     "start_monitor",
@@ -293,6 +313,8 @@ __all__ = [
     "unalias",
     "unlink",
     "unregister",
+    "unregister_on",
     "whereis",
+    "whereis_on",
     "world",
 ]

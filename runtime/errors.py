@@ -72,3 +72,23 @@ class MailboxFull(BanyanError):
         super().__init__(text)
         self.pid = pid
         self.limit = limit
+
+
+class RemoteError(BanyanError):
+    """An exception of another node, as text: `type_name`, `text`, `remote_traceback`. Its class stayed there."""
+
+    def __init__(self, type_name: str, text: str, remote_traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {text}")
+        self.type_name = type_name
+        self.text = text
+        self.remote_traceback = remote_traceback
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is RemoteError and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    @property
+    def _parts(self) -> tuple[str, str, str]:
+        return self.type_name, self.text, self.remote_traceback

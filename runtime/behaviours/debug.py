@@ -172,6 +172,10 @@ class Debug:
         """Add a function; one that is there under that id stays as it is."""
         self.__functions.setdefault(option.key, (option.function, option.state))
 
+    def installed(self, key: Hashable) -> object:
+        """The state of the function with that id; None if there is none."""
+        return self.__functions.get(key, (None, None))[1]
+
     def remove(self, key: Hashable) -> None:
         """Remove a function, if it is there."""
         self.__functions.pop(key, None)

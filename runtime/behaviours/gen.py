@@ -21,7 +21,7 @@ import trio
 from ..errors import BanyanError, Misuse
 from ..kernel.exits import KILL, NORMAL, Crash, ProcessExit
 from ..kernel.ids import Name, Pid, Ref
-from ..kernel.names import check_name, claim, give_up, holder_of
+from ..kernel.names import check_name, claim_agreed, give_up, holder_of
 from ..kernel.parking import park, wake
 from ..kernel.process import DEFAULT_LIMIT, Body, Process, demonitor, monitor, reason_of, unlink
 from ..kernel.requests import Waiting
@@ -194,6 +194,9 @@ class Behaviour:
     _behaviour_hurries: ClassVar[bool] = True
     # Whether its tasks need a cancel scope: told from its callbacks when a subclass is made.
     _behaviour_scoped: ClassVar[bool] = False
+    # Whether between two messages nothing of it is there but a wait: before the first it needs no task (its body
+    # is begun with None then), and who waits for its end need not wait until it has left its frames.
+    _behaviour_rests: ClassVar[bool] = False
 
     @classmethod
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
@@ -343,7 +346,7 @@ async def launch(
         monitor(*watch, process.pid, process)
     if name is not None:
         try:
-            taken = claim(table, name, process)
+            taken = await claim_agreed(table, name, process)
         except BaseException:  # the registry's own word: it goes on, but leaves no half-made process behind
             process.end(NORMAL)
             raise
@@ -363,7 +366,9 @@ async def launch(
         if process.exiting is not None:
             process.end(process.exiting)
         elif begun is not None:
-            table.begin(process, context, *begun, nursery)
+            body, argument = begun
+            rest = argument is None and getattr(start, "_behaviour_rests", False)
+            table.begin(process, context, body, argument, nursery, rest=rest)
     if ack.outcome is None:
         table.timers.watch(ack, timeout)
     else:

@@ -169,6 +169,7 @@ class GenServer(Behaviour):
     """The base of a server. Override the callbacks you need; see the module for an example."""
 
     __async: ClassVar[frozenset[str]] = frozenset()
+    _behaviour_rests = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

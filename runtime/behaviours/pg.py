@@ -29,9 +29,12 @@ and from then on each change once, in order: `pg.Join(ref, group, pids)` and `pg
 bound of a mailbox counts or refuses.
 
 Reading and writing happen in the scope's memory, without a message to it and without waiting, so that a plain
-callback may do it; what this node's processes join and leave is this node's word alone. If the scope's process
-ends, its groups and monitors are gone and members are not told: whoever needs them stands after it in the tree,
-under rest_for_one.
+callback may do it; what this node's processes join and leave is this node's word alone. Scopes of one name on
+several nodes find each other when the nodes are linked, and each tells the others what its own processes join and
+leave: so all members are seen everywhere, a little later (G5). A lost node takes its members with it; when it is
+back, all that it has is told anew (G7). A group that others are to see has a name that can travel. If the scope's
+process ends, its groups and monitors are gone and members are not told: whoever needs them stands after it in the
+tree, under rest_for_one.
 
 Not for a process of which there is one (give it a name), nor for values beside the members (that is a `Registry`
 with duplicate keys). Source: OTP `pg.erl`; rules G1-G9.
@@ -39,20 +42,26 @@ with duplicate keys). Source: OTP `pg.erl`; rules G1-G9.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
 from ..errors import Misuse, NoProcess
+from ..kernel import process as mechanism
+from ..kernel.elsewhere import RemoteProcess, peers_if_any
 from ..kernel.ids import Pid, Ref
+from ..kernel.messages import message
 from ..kernel.names import register
 from ..kernel.process import Process
 from ..kernel.requests import Caller
-from ..kernel.signals import content
+from ..kernel.signals import Down, content
 from ..kernel.table import ProcessTable, current_process, current_table
 from .gen_server import GenServer, Raise
 
 DEFAULT = "pg"
+
+logger = logging.getLogger("banyan")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -75,6 +84,34 @@ class Leave:
 
     ref: Ref
     group: Hashable
+    pids: tuple[Pid, ...]
+
+
+# What scopes of one name tell each other; `scope` is who says it.
+
+
+@message("banyan.pg.discover")
+class _Discover:
+    """I am here: tell me what you have, and from now on what changes."""
+
+    scope: Pid
+
+
+@message("banyan.pg.sync")
+class _Sync:
+    """All that my node's processes have joined, as pairs of a group and its pids."""
+
+    scope: Pid
+    groups: tuple[object, ...]
+
+
+@message("banyan.pg.changed")
+class _Changed:
+    """Processes of my node have joined a group, or left it."""
+
+    scope: Pid
+    joined: bool
+    group: object
     pids: tuple[Pid, ...]
 
 
@@ -101,11 +138,18 @@ class Scope(GenServer):
         self.__monitors: dict[Ref, tuple[Process, object]] = {}
         self.__watchers: dict[object, dict[Ref, Process]] = {}
         self.__watching: dict[Process, dict[Ref, None]] = {}
+        # The scopes of this name on other nodes, each with the members that it told of, and our monitors of them.
+        self.__peers: dict[Pid, dict[Hashable, list[Pid]]] = {}
         self.__me = current_process()
         self.__table: ProcessTable = self.__me.table
         if not self.__me.names:
             register(DEFAULT)
         self.__table.keep(self.__me, self)
+        peers = peers_if_any(self.__table)
+        if peers is not None:
+            peers.listeners.append(self._linked)
+            for node in peers.nodes():
+                self._linked(node, True)
 
     def handle_call(self, request: Any, caller: Caller) -> Raise:
         """Nobody has anything to ask: its functions read its memory."""
@@ -115,7 +159,19 @@ class Scope(GenServer):
         """Nothing is for it; what comes is dropped."""
 
     def handle_info(self, message: Any) -> None:
-        """Nothing is for it; what comes is dropped."""
+        """What the scopes of other nodes tell."""
+        match message:
+            case _Discover(scope):
+                self._meet(scope)
+                self._say_all(scope)
+            case _Sync(scope, groups):
+                self._meet(scope)
+                self._synced(scope, dict(cast("Any", groups)))
+            case _Changed(scope, joined, group, pids) if scope in self.__peers:
+                self._elsewhere(scope, joined, group, pids)
+            case Down(_, Pid() as scope, _) if scope in self.__peers:
+                self._synced(scope, {})
+                del self.__peers[scope]
 
     def state(self) -> object:
         """The members by group, as `sys.get_state` shows them."""
@@ -129,6 +185,9 @@ class Scope(GenServer):
     def release(self, process: Process) -> None:
         """A process has ended: its monitors first, so that it hears nothing of itself, then its memberships."""
         if process is self.__me:
+            peers = peers_if_any(self.__table)
+            if peers is not None and self._linked in peers.listeners:
+                peers.listeners.remove(self._linked)
             for one in [*self.__joined, *self.__watching]:
                 self.__table.keep_no_more(one, self)
             self.__groups, self.__joined, self.__monitors, self.__watchers, self.__watching = {}, {}, {}, {}, {}
@@ -138,6 +197,10 @@ class Scope(GenServer):
             for _ in range(times):
                 self._remove(group, process.pid)
                 self._tell(Leave, group, (process.pid,))
+            try:
+                self._tell_peers(False, group, (process.pid,) * times)
+            except Misuse:  # its name cannot travel: they never saw it
+                pass
 
     def _members(self, group: Hashable) -> list[Pid]:
         return list(self.__groups.get(group, ()))
@@ -145,7 +208,14 @@ class Scope(GenServer):
     def _groups(self) -> list[Hashable]:
         return list(self.__groups)
 
+    def _local_members(self, group: Hashable) -> list[Pid]:
+        return [pid for pid in self.__groups.get(group, ()) if pid.node == self.__table.node]
+
+    def _local_groups(self) -> list[Hashable]:
+        return [group for group in self.__groups if self._local_members(group)]
+
     def _join(self, group: Hashable, pids: tuple[Pid, ...]) -> None:
+        self._tell_peers(True, group, tuple(pid for pid in pids if pid._process is not None))
         self.__groups.setdefault(group, []).extend(pids)
         for pid in pids:
             process = pid._process
@@ -175,6 +245,7 @@ class Scope(GenServer):
             self._remove(group, pid)
             left.append(pid)
         if left:
+            self._tell_peers(False, group, tuple(left))
             self._tell(Leave, group, tuple(left))
         return bool(left)
 
@@ -183,6 +254,68 @@ class Scope(GenServer):
         members.remove(pid)
         if not members:
             del self.__groups[group]
+
+    # -- the scopes of other nodes ------------------------------------------------------------------
+
+    def _linked(self, node: str, up: bool) -> None:
+        peers = peers_if_any(self.__table)
+        if up and peers is not None and self.__me.names:
+            peers.named(node, self.__me.names[0]).post(_Discover(self.__me.pid))
+
+    def _meet(self, scope: Pid) -> None:
+        process = scope._process
+        if scope not in self.__peers and process is not None:
+            self.__peers[scope] = {}
+            mechanism.monitor(self.__me, self.__table.new_ref(), scope, process)
+            self._say(scope, _Discover(self.__me.pid))
+
+    def _say(self, scope: Pid, what: object) -> None:
+        process = scope._process
+        if isinstance(process, RemoteProcess):
+            process.peers.offer(process, what, bounded=False)
+
+    def _tell_peers(self, joined: bool, group: Hashable, pids: tuple[Pid, ...]) -> None:
+        if pids:
+            for scope in self.__peers:
+                self._say(scope, _Changed(self.__me.pid, joined, group, pids))
+
+    def _say_all(self, scope: Pid) -> None:
+        me = self.__me.pid
+        own = [(group, tuple(self._local_members(group))) for group in self._local_groups()]
+        try:
+            self._say(scope, _Sync(me, tuple(own)))
+        except Misuse:  # too much for one message, or a name that only this node understands
+            self._say(scope, _Sync(me, ()))
+            for group, pids in own:
+                try:
+                    self._say(scope, _Changed(me, True, group, pids))
+                except Misuse as error:
+                    logger.warning("other nodes do not see the group %r: %s", group, error)
+
+    def _synced(self, scope: Pid, groups: dict[Hashable, tuple[Pid, ...]]) -> None:
+        had = self.__peers[scope]
+        for group in [*had, *(group for group in groups if group not in had)]:
+            before, after = had.get(group, ()), groups.get(group, ())
+            self._elsewhere(scope, False, group, _without(before, after))
+            self._elsewhere(scope, True, group, _without(after, before))
+
+    def _elsewhere(self, scope: Pid, joined: bool, group: Hashable, pids: tuple[Pid, ...]) -> None:
+        had = self.__peers[scope]
+        if not joined:  # what is told between two discoveries may be known already, or not be known yet
+            unknown = _without(pids, had.get(group, ()))
+            pids = _without(pids, unknown)
+        if not pids:
+            return
+        if joined:
+            had.setdefault(group, []).extend(pids)
+            self.__groups.setdefault(group, []).extend(pids)
+        else:
+            for pid in pids:
+                had[group].remove(pid)
+                self._remove(group, pid)
+            if not had[group]:
+                del had[group]
+        self._tell(Join if joined else Leave, group, pids)
 
     def _watch(self, process: Process, what: object) -> Ref:
         ref = self.__table.new_ref()
@@ -209,6 +342,15 @@ class Scope(GenServer):
         for watched in (group, _ALL):
             for ref, process in self.__watchers.get(watched, {}).items():
                 process.post(what(ref, group, pids))
+
+
+def _without(pids: Iterable[Pid], others: Iterable[Pid]) -> tuple[Pid, ...]:
+    """The pids that are left when the others are taken away, each as often as it is given."""
+    left = list(pids)
+    for pid in others:
+        if pid in left:
+            left.remove(pid)
+    return tuple(left)
 
 
 def _drop(books: dict[K, dict[Ref, V]], key: K, ref: Ref) -> None:
@@ -244,7 +386,7 @@ def get_members(group: Hashable, *, scope: str = DEFAULT) -> list[Pid]:
 
 def get_local_members(group: Hashable, *, scope: str = DEFAULT) -> list[Pid]:
     """The members on this node (G8)."""
-    return _books(scope)._members(group)
+    return _books(scope)._local_members(group)
 
 
 def which_groups(*, scope: str = DEFAULT) -> list[Hashable]:
@@ -254,7 +396,7 @@ def which_groups(*, scope: str = DEFAULT) -> list[Hashable]:
 
 def which_local_groups(*, scope: str = DEFAULT) -> list[Hashable]:
     """The groups that have a member on this node."""
-    return _books(scope)._groups()
+    return _books(scope)._local_groups()
 
 
 def monitor(group: Hashable, *, scope: str = DEFAULT) -> tuple[Ref, list[Pid]]:

@@ -47,6 +47,10 @@ def _find(destination: Destination, request: object = None) -> Process:
     process = current_table().find(destination)
     if process is None:
         raise NoProcess(f"{destination!r} is not alive", destination, request)
+    if process.remote:
+        raise Misuse(
+            f"{destination!r} lives on node {process.pid.node!r}: system messages are for processes of this node"
+        )
     if process.task is trio.lowlevel.current_task():
         text = f"{destination!r} asked itself, which could only time out: use what it has at hand"
         raise CallingSelf(text, destination, request)

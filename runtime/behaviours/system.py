@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from ..errors import CallFailed, Misuse
-from ..kernel.exits import Crash, ProcessExit, shown
+from ..kernel.exits import Broken, Crash, ProcessExit, shown
 from ..kernel.ids import Pid
 from ..kernel.parking import park
 from ..kernel.process import Process
@@ -218,6 +218,8 @@ def _serve(process: Process, behaviour: Behaviour, caller: SystemCaller) -> Endi
                 found = behaviour.system_get_state()
             except Exception as error:  # whoever looks gets the error; the process lives on (Y5)
                 caller.refuse(error)
+            except Broken as broken:
+                caller.refuse(CallbackFailed(caller.destination, request, "state", Crash(broken)))
             else:
                 caller.answer(found)
         case ReplaceState(function):
@@ -248,7 +250,7 @@ def _run(caller: SystemCaller, callback: str, function: Callable[..., object], *
     """Answer with what `function` returns; what it raises is the asker's."""
     try:
         found = function(*args)
-    except (Exception, ProcessExit) as error:  # the process lives on, as it was (Y5)
+    except (Exception, ProcessExit, Broken) as error:  # the process lives on, as it was (Y5)
         reason = error.reason if isinstance(error, ProcessExit) else Crash(error)
         caller.refuse(CallbackFailed(caller.destination, caller.request, callback, reason))
     else:

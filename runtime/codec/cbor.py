@@ -72,7 +72,11 @@ _BUILT_IN = (
     *(256, 258, 260, 261, 1004, 43000, 55799),
 )
 _LOWEST, _HIGHEST = -(1 << 64), (1 << 64) - 1  # what CBOR writes without a bignum tag
-_PLAIN = frozenset({int, str, bytes, float, bool, type(None)})
+_SCALARS = frozenset({str, bytes, float, bool, type(None)})
+_PLAIN = _SCALARS | {int}
+# Up to so many items are written one by one: to have C write a tuple costs as much as three scalars, and it has to
+# be made sure first that C can.
+_FEW: Final = 4
 # cbor2 decodes in its immutable mode: arrays come out as tuples, and a bare map as this.
 _MAP = type(cbor2.loads(b"\xa0", immutable=True))
 # What cbor2 can return that is no value of ours.
@@ -116,6 +120,8 @@ class _Plan:
 
 
 _plans: dict[type, _Plan] = {}
+# How values are made again that are no records and travel by `carried`: written as records of version 0.
+_carried: dict[str, Callable[..., object]] = {}
 
 
 def _plan(cls: type) -> _Plan:
@@ -145,7 +151,7 @@ def encode(value: object) -> bytes:
         EncodeError: something in it cannot travel; says what, never its content.
     """
     try:
-        return _encode(value, 0)
+        return dumps(value) if type(value) in _SCALARS else _encode(value, 0)
     except UnicodeEncodeError as error:
         raise EncodeError("text", "a str with lone surrogates", "send it as bytes") from error
 
@@ -181,19 +187,22 @@ def _encode(value: object, depth: int) -> bytes:
 
 def _sequence(items: tuple[object, ...], depth: int, skip: int) -> bytes:
     """The bytes of an array without its first `skip` bytes, which a record's prefix already holds."""
-    _descend(depth)
+    count = len(items)
+    if count > _FEW and _flat(items, depth):
+        return dumps(items)[skip:]
+    if depth >= MAX_DEPTH:
+        _descend(depth)
+    below = depth + 1
+    parts = [] if skip else [_SMALL[0x80 | count] if count < 24 else _head(0x80, count)]
     for item in items:
         kind = type(item)
-        if kind is int:
-            if not _LOWEST <= item <= _HIGHEST:  # type: ignore[operator]  # mypy knows no type here
-                break
-        elif kind not in _PLAIN and not (kind is tuple and _flat(item, depth + 1)):  # type: ignore[arg-type]  # mypy does not narrow by `type(...) is`
-            break
-    else:
-        return dumps(items)[skip:]
-    below = depth + 1
-    body = b"".join([_encode(item, below) for item in items])
-    return body if skip else _head(0x80, len(items)) + body
+        if kind in _SCALARS or (kind is int and _LOWEST <= item <= _HIGHEST):  # type: ignore[operator]  # mypy knows no type here
+            parts.append(dumps(item))
+        elif kind is tuple:
+            parts.append(_sequence(item, below, 0))  # type: ignore[arg-type]  # likewise
+        else:
+            parts.append(_encode(item, below))
+    return b"".join(parts)
 
 
 def _flat(items: tuple[object, ...], depth: int) -> bool:
@@ -236,6 +245,11 @@ def _enum(value: Enum, depth: int) -> bytes:
     return _ENUM_TAG + dumps((enum_name(type(value)), value.name))
 
 
+_SMALL = tuple(bytes((n,)) for n in range(256))
+# Where the content of bytes or text begins, by the last five bits of the first byte; 0: nowhere that may be.
+_CONTENT = (*(1,) * 24, 2, 3, 5, 9, 0, 0, 0, 0)
+
+
 def _descend(depth: int) -> None:
     """Refuse what `decode` would refuse: a container with `depth` containers and tags around it."""
     if depth >= MAX_DEPTH:
@@ -245,7 +259,7 @@ def _descend(depth: int) -> None:
 def _head(major: int, count: int) -> bytes:
     """The first bytes of an array (major 0x80) or map (0xA0) of `count` members."""
     if count < 24:
-        return bytes((major | count,))
+        return _SMALL[major | count]
     for code, size in ((24, 1), (25, 2), (26, 4)):
         if count < 1 << (8 * size):
             return bytes((major | code,)) + count.to_bytes(size, "big")
@@ -270,6 +284,16 @@ def decode(data: bytes, *, upcast: Upcast | None = None, checked: bool = False) 
         DecodeError: with its leaves UnknownRecord, OlderVersion and NewerVersion.
         Misuse: `checked`, and a record's annotations cannot be resolved.
     """
+    head = data[0] if data else 0
+    if 0x40 <= head < 0x80:
+        # Bytes or text, of which the first byte tells. If it is as long as it says there is nothing in it to refuse.
+        at = _CONTENT[head & 0x1F]
+        size = head & 0x1F if at == 1 else int.from_bytes(data[1:at], "big")
+        if at and size == len(data) - at:
+            try:
+                return bytes(data[at:]) if head < 0x60 else str(data[at:], "utf-8")
+            except UnicodeDecodeError:
+                pass  # it is refused below, as all else is
     try:
         reader = _idle.pop()
     except IndexError:
@@ -341,6 +365,8 @@ class _Reader:
 
     def _record(self, parts: tuple[Any, ...]) -> object:
         if len(parts) < 2 or type(parts[0]) is not str or type(parts[1]) is not int or parts[1] < 1:
+            if parts[1:2] == (0,) and type(parts[1]) is int and parts[0] in _carried:
+                return _carried[parts[0]](*parts[2:])
             raise DecodeError("[name, version, *fields]", "another array")
         name: str = parts[0]
         version: int = parts[1]

@@ -370,6 +370,9 @@ def exit(pid: Pid, reason: object) -> None:
 
 
 def is_alive(pid: Pid) -> bool:
-    """Whether a process lives; False from the moment its exit has begun (P41)."""
+    """Whether a process of this node lives; False from the moment its exit has begun (P41).
+
+    Raises Misuse for one of another node, as OTP does: ask that process, or monitor it.
+    """
     process = pid._process
     return process is not None and process.alive

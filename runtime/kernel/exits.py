@@ -102,6 +102,24 @@ class ProcessExit(BaseException):
         self.reason = reason
 
 
+class Broken(BaseException):
+    """Raised by the host into an application's own code that holds the loop; its process ends with Crash(it).
+
+    A BaseException, so that `except Exception` around a loop does not swallow it. Never raised in a program that
+    takes no signal: see `Node(preempt=...)`.
+    """
+
+
+@final
+class Runaway(Broken):
+    """A handler, or a typed line, has held the loop for `held` seconds, of `limit` that it may."""
+
+    def __init__(self, held: float, limit: float) -> None:
+        super().__init__(f"it held the loop for {held:.1f} s without waiting (limit {limit:.1f} s)")
+        self.held = held
+        self.limit = limit
+
+
 def exit_with(reason: object) -> NoReturn:
     """End the calling process with `reason`, exactly that value (rule P2). Does not return; None is Misuse."""
     raise ProcessExit(checked_reason(reason))

@@ -56,7 +56,8 @@ class Ref:
     One that was made as an alias is also a destination for messages, until it is given up.
     """
 
-    __slots__ = ("_mode", "_owner", "number")
+    # Weak: the same reference that comes back over a connection is the same object, while somebody holds it.
+    __slots__ = ("__weakref__", "_mode", "_owner", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number

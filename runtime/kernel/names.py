@@ -36,8 +36,8 @@ def unregister(name: str) -> None:
 
 
 def whereis(name: Name) -> Pid | None:
-    """The pid under a local name or behind a Via, or None (R3)."""
-    process = behind(name) if type(name) is Via else current_table().names.get(name)
+    """The pid under a local name or behind a Via, or None (R3). Misuse for `at` of another node: see `whereis_on`."""
+    process = holder_of(current_table(), name)
     return process.pid if process is not None else None
 
 
@@ -56,8 +56,13 @@ def check_name(name: object) -> None:
 
 
 def holder_of(table: ProcessTable, name: Name) -> Process | None:
-    """The living process that has a name now."""
-    return behind(name) if type(name) is Via else table.names.get(name)
+    """The living process that has a name now. Raises Misuse for one that only another node can look up."""
+    if type(name) is not Via:
+        return table.names.get(name)
+    process = behind(name)
+    if process is not None and process.pid.number == 0:
+        raise Misuse(f"{name!r} is looked up and given on node {process.pid.node!r}: see whereis_on, register_on")
+    return process
 
 
 def claim(table: ProcessTable, name: Name, process: Process) -> Pid | None:
@@ -65,6 +70,17 @@ def claim(table: ProcessTable, name: Name, process: Process) -> Pid | None:
     if type(name) is str:
         table.register(name, process)
     elif type(name) is Via and not name.registry.register_name(name.name, process.pid):
+        return name.registry.whereis_name(name.name) or process.pid
+    return None
+
+
+async def claim_agreed(table: ProcessTable, name: Name, process: Process) -> Pid | None:
+    """As `claim`; waits for the agreement of other nodes if the name is a global one. No checkpoint else."""
+    everywhere = getattr(name.registry, "register_everywhere", None) if type(name) is Via else None
+    if everywhere is None:
+        return claim(table, name, process)
+    assert type(name) is Via
+    if not await everywhere(name.name, process.pid):
         return name.registry.whereis_name(name.name) or process.pid
     return None
 

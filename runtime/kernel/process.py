@@ -17,16 +17,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, final
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
 from ..errors import Misuse
-from .exits import KILL, KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, ProcessExit, is_orderly
+from .exits import KILL, KILLED, NOPROC, NORMAL, Crash, ProcessExit, is_orderly
 from .fairness import BATCH
 from .ids import Pid, Ref, Via
 from .parking import NOTHING, wake
+from .reasons import reason_of
 from .requests import Waiting
 from .signals import Down, Exit, Uncounted
 
@@ -42,9 +43,14 @@ Body = Callable[["Process", Any], Coroutine[Any, Any, object]]
 here: ContextVar[Process | ProcessTable] = ContextVar("banyan_here")
 
 
-@final
 class Process:
-    """One incarnation of one process: the mechanism behind a `Pid`. Applications hold pids, not this."""
+    """One incarnation of one process: the mechanism behind a `Pid`. Applications hold pids, not this.
+
+    Its one subclass, `elsewhere.RemoteProcess`, stands here for a process of another node.
+    """
+
+    # Whether it only stands here for a process of another node.
+    remote: ClassVar[bool] = False
 
     __slots__ = (
         "behaviour",
@@ -62,6 +68,7 @@ class Process:
         "names",
         "parent",
         "pid",
+        "resting",
         "scope",
         "scoped",
         "senders",
@@ -93,6 +100,8 @@ class Process:
         self.trap_exit = trap_exit
         self.scoped = scoped
         self.task: trio.lowlevel.Task | None = None
+        # What its task is made of once something comes for it: see `ProcessTable.begin`.
+        self.resting: tuple[Context, Body, object, trio.Nursery] | None = None
         self.scope: trio.CancelScope | None = None
         # Made on the first message: an empty deque is 760 bytes.
         self.mailbox: deque[object] | None = None
@@ -129,10 +138,14 @@ class Process:
         if mailbox is None:
             mailbox = self.mailbox = deque()
         elif len(mailbox) >= self.limit and len(mailbox) - self.uncounted >= self.limit:
+            self.table.counts.mailboxes_full += 1
             return False
         mailbox.append(message)
         task = self.task
-        if task is not None and task.custom_sleep_data is self:
+        if task is None:
+            if self.resting is not None:
+                self.table.rouse(self)
+        elif task.custom_sleep_data is self:
             wake(task, NOTHING)
         return True
 
@@ -147,7 +160,10 @@ class Process:
             mailbox.append(Uncounted(message))
         self.uncounted += 1
         task = self.task
-        if task is not None and task.custom_sleep_data is self:
+        if task is None:
+            if self.resting is not None:
+                self.table.rouse(self)
+        elif task.custom_sleep_data is self:
             wake(task, NOTHING)
 
     def took(self, message: object) -> object:
@@ -192,13 +208,70 @@ class Process:
             self.scope.cancel()
             return
         task = self.task
-        if task is not None and task.custom_sleep_data is not None and not self.scoped:
+        if task is None:
+            if self.resting is not None:
+                self.table.rouse(self)
+        elif task.custom_sleep_data is not None and not self.scoped:
             wake(task, _Interrupt(reason))
+
+    def end_idle(self, reason: object) -> bool:
+        """End here and now, if it only waits for its next message and nothing is to be done for its end; or False.
+
+        For who would do nothing but wait for that end. KILL ends it whether it traps exits or not.
+        """
+        if self.exiting is not None or (self.trap_exit and reason is not KILL):
+            return False
+        if self.resting is None:
+            task = self.task
+            if self.scoped or task is None or task.custom_sleep_data is not self:
+                return False
+            if not getattr(self.behaviour, "_behaviour_rests", False):
+                return False
+            wake(task, _Interrupt(reason))  # its frames are left with the next pass
+        self.end(KILLED if reason is KILL else reason)
+        return True
 
     @property
     def alive(self) -> bool:
         """False from the moment an exit has begun (P41)."""
         return self.exiting is None and self.pid._process is self
+
+    # -- links and monitors, as the other side sees them ---------------------------------------------
+
+    def add_link(self, peer: Pid) -> None:
+        """This process is linked with `peer` from now on, if it was not."""
+        if self.links is None:
+            self.links = {}
+        self.links[peer] = None
+
+    def drop_link(self, peer: Pid) -> None:
+        """`peer` has removed its link with this process."""
+        if self.links is not None:
+            self.links.pop(peer, None)
+
+    def link_ended(self, peer: Pid, reason: object) -> None:
+        """A process that this one is linked with has ended."""
+        if self.links is not None:
+            self.links.pop(peer, None)
+        self.exit_signal(peer, reason, linked=True)
+
+    def add_watcher(self, ref: Ref, watcher: Process, monitored: Pid | str | Via) -> None:
+        """`watcher` is to be told when this process ends."""
+        if self.watchers is None:
+            self.watchers = {}
+        self.watchers[ref] = (watcher, monitored)
+
+    def drop_watcher(self, ref: Ref) -> None:
+        """Whoever made this monitor of this process wants to hear no more."""
+        if self.watchers is not None:
+            self.watchers.pop(ref, None)
+
+    def watch_ended(self, ref: Ref, monitored: Pid | str | Via, reason: object) -> None:
+        """A process that this one monitors has ended; nothing happens if the monitor has."""
+        if self.monitors is not None and ref in self.monitors:
+            del self.monitors[ref]
+            end_alias(ref)
+            self.post(Down(ref, monitored, reason))
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -218,24 +291,19 @@ class Process:
         for peer in links or ():
             other = peer._process
             if other is not None:
-                if other.links is not None:
-                    other.links.pop(self.pid, None)
-                other.exit_signal(self.pid, reason, linked=True)
+                other.link_ended(self.pid, reason)
         watchers, self.watchers = self.watchers, None
         for ref, (watcher, monitored) in (watchers or {}).items():
-            if watcher.monitors is not None and ref in watcher.monitors:
-                del watcher.monitors[ref]
-                end_alias(ref)
-                watcher.post(Down(ref, monitored, reason))
+            watcher.watch_ended(ref, monitored, reason)
         monitors, self.monitors = self.monitors, None
         for ref, target in (monitors or {}).items():
-            if target is not None and target.watchers is not None:
-                target.watchers.pop(ref, None)
+            if target is not None:
+                target.drop_watcher(ref)
         if table.trace is not None:
             table.trace("exit", self, reason)
         if not is_orderly(reason):
             table.crashed(self, reason, last)
-        self.behaviour = self.task = self.scope = None
+        self.behaviour = self.task = self.scope = self.resting = None
 
     def _fail_callers(self, reason: object) -> None:
         # The mailbox is the monitor for calls: whoever waits for us waits in it, in hand, or put off.
@@ -301,39 +369,6 @@ def _fallen(process: Process, error: BaseException) -> object:
     return reason
 
 
-def reason_of(error: BaseException) -> tuple[object, BaseException | None]:
-    """The exit reason that an uncaught exception means, and what of it belongs to the host."""
-    if isinstance(error, ProcessExit):
-        return error.reason, None
-    if isinstance(error, trio.TrioInternalError):
-        return Crash(error), error
-    if isinstance(error, BaseExceptionGroup):
-        exits, rest = error.split(ProcessExit)
-        if exits is not None:
-            reason: object = _first(exits).args[0]
-            _, passing = rest.split(Exception) if rest is not None else (None, None)
-            return reason, passing
-        ours, passing = error.split(lambda e: isinstance(e, Exception) and not _is_internal(e))
-        if ours is not None:
-            return Crash(error if passing is None else ours), passing
-        return SHUTDOWN, error
-    if isinstance(error, Exception):
-        return Crash(error), None
-    # The host cancels (SHUTDOWN, no crash report), or ends the program.
-    return SHUTDOWN if isinstance(error, trio.Cancelled) else KILLED, error
-
-
-def _is_internal(error: BaseException) -> bool:
-    return isinstance(error, (BaseExceptionGroup, trio.TrioInternalError))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
-
-
 def link(process: Process, pid: Pid) -> bool:
     """Link two processes (rules P12-P15); False if `pid` is dead and the caller does not trap exits."""
     if pid == process.pid:
@@ -363,21 +398,16 @@ def _link_noproc(process: Process, pid: Pid) -> None:
 
 def join(one: Process, other: Process) -> None:
     """Make the link itself: both ways, at most once."""
-    if one.links is None:
-        one.links = {}
-    if other.links is None:
-        other.links = {}
-    one.links[other.pid] = None
-    other.links[one.pid] = None
+    other.add_link(one.pid)
+    one.add_link(other.pid)
 
 
 def unlink(process: Process, pid: Pid) -> None:
     """Remove the link, if there is one; an Exit that is already in the mailbox stays there (P17)."""
-    if process.links is not None:
-        process.links.pop(pid, None)
+    process.drop_link(pid)
     other = pid._process
-    if other is not None and other.links is not None:
-        other.links.pop(process.pid, None)
+    if other is not None:
+        other.drop_link(process.pid)
 
 
 def monitor(process: Process, ref: Ref, monitored: Pid | str | Via, target: Process | None) -> None:
@@ -388,19 +418,10 @@ def monitor(process: Process, ref: Ref, monitored: Pid | str | Via, target: Proc
         return
     if target is None or target.exiting is not None:
         process.monitors[ref] = None
-        process.table.timers.soon(_down_noproc, process, ref, monitored)
+        process.table.timers.soon(process.watch_ended, ref, monitored, NOPROC)
         return
     process.monitors[ref] = target
-    if target.watchers is None:
-        target.watchers = {}
-    target.watchers[ref] = (process, monitored)
-
-
-def _down_noproc(process: Process, ref: Ref, monitored: Pid | str | Via) -> None:
-    if process.monitors is not None and ref in process.monitors:
-        del process.monitors[ref]
-        end_alias(ref)
-        process.post(Down(ref, monitored, NOPROC))
+    target.add_watcher(ref, process, monitored)
 
 
 def end_alias(ref: Ref) -> None:
@@ -439,8 +460,8 @@ def demonitor(process: Process, ref: Ref, *, flush: bool = False) -> bool:
     if active:
         assert process.monitors is not None
         target = process.monitors.pop(ref)
-        if target is not None and target.watchers is not None:
-            target.watchers.pop(ref, None)
+        if target is not None:
+            target.drop_watcher(ref)
             return True
         if flush:
             return False  # it was dead already: as if its Down had come and been dropped

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, final
 import trio
 
 from ..errors import CalleeExited, CallTimeout, MailboxFull
-from .exits import shown
+from .exits import NOCONNECTION, shown
 from .parking import wake
 from .signals import Answer
 
@@ -89,13 +89,13 @@ class Caller(Waiting):
         """Tell the caller that the callee ended with `reason` before it replied."""
         task = self.task
         if task is not None and task.custom_sleep_data is self:
-            error = CalleeExited(
-                f"{self.destination} ended ({shown(reason)}) before it replied to {brief(self.request)}; "
-                "it may be restarted by its supervisor: try again if the request may be repeated",
-                self.destination,
-                self.request,
-                reason,
-            )
+            what = (
+                "was lost with the connection to its node before it replied to {}; it may have done the work"
+                if reason is NOCONNECTION
+                else f"ended ({shown(reason)}) before it replied to {{}}; it may be restarted by its supervisor"
+            ).format(brief(self.request))
+            text = f"{self.destination} {what}: try again if the request may be repeated"
+            error = CalleeExited(text, self.destination, self.request, reason)
             wake(task, Raised(error))
 
     def refuse(self, error: Exception) -> None:
@@ -206,6 +206,9 @@ class Sender:
 
 def mailbox_full(process: Process, how: str) -> MailboxFull:
     """The error that says whose mailbox is full, and of how many."""
+    if process.remote:
+        text = f"node {process.pid.node!r}, where {process.pid} lives, takes no more messages and is {how}; nothing was"
+        return MailboxFull(f"{text} sent: slow down, or ask which mailbox there is full", process.pid, process.limit)
     return MailboxFull(
         f"the mailbox of {process.pid} ({process.label}) holds {process.limit} messages and is {how}; "
         "nothing was sent: slow down, or ask why it does not keep up",

@@ -7,7 +7,7 @@ Source: erts process table and registry; rules P47, R1-R4.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ import trio
 
 from ..errors import Misuse, NotAProcess
 from .checked import CheckedMailbox
+from .counts import Counts
 from .exits import SHUTDOWN, Crash, shown
 from .ids import Pid, Ref, Via
 from .process import DEFAULT_LIMIT, Body, Process, by_alias, here, join, run
@@ -82,6 +83,8 @@ class ProcessTable:
         self.stall_listeners: list[Callable[[Stall], None]] = []
         # A probe for the simulation: (what, process, detail). None costs one test.
         self.trace = world.trace
+        # How often the node has met its limits and faults.
+        self.counts = Counts()
         # Services of the node that behaviours find here, by name: "journal" is its durable writer.
         self.services: dict[str, object] = {}
         # How many starts were made without a checkpoint in between: see behaviours.gen.
@@ -93,6 +96,11 @@ class ProcessTable:
 
     def __repr__(self) -> str:
         return f"<ProcessTable {self.node} {len(self.processes)} processes>"
+
+    @property
+    def started(self) -> int:
+        """How many processes there ever were."""
+        return self._last_number
 
     # -- births and deaths ---------------------------------------------------------------------------
 
@@ -143,6 +151,8 @@ class ProcessTable:
         body: Body,
         argument: object = None,
         nursery: trio.Nursery | None = None,
+        *,
+        rest: bool = False,
     ) -> None:
         """Let a created process run `body(process, argument)` after the caller's next checkpoint.
 
@@ -150,17 +160,45 @@ class ProcessTable:
             context: where its contextvars live; `here` in it names the process.
             body: what it returns is the exit reason.
             nursery: where its task lives; the node's own by default.
+            rest: whether all that the body would do is to wait for a message: it gets its task with the first
+                message or signal then. Who closes the nursery ends those that rest in it: see `end_resting`.
         """
         room = nursery if nursery is not None else self.nursery
+        if room is None:
+            process.end(SHUTDOWN)
+            raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
+        process.resting = (context, body, argument, room)
+        if not rest or process.mailbox:
+            self._give_task(process)
+
+    def rouse(self, process: Process) -> None:
+        """Give a process that rests its task: something has come for it; or end it, if its nursery has closed."""
+        try:
+            self._give_task(process)
+        except RuntimeError:
+            if process.pid._process is not None:
+                raise
+            # It was about to be ended with its nursery; whoever sent to it is not to blame.
+
+    def _give_task(self, process: Process) -> None:
+        assert process.resting is not None
+        context, body, argument, room = process.resting
+        process.resting = None
         life = body(process, argument)
         try:
-            if room is None:
-                raise Misuse(f"node {self.node!r} is not running: start processes inside `async with Node(...)`")
             context.run(partial(room.start_soon, run, process, life, name=process.label))
         except BaseException:
             life.close()
             process.end(SHUTDOWN)
             raise
+
+    def end_resting(self, among: Iterable[Process]) -> None:
+        """End those that rest: the nursery in which their tasks would be has closed, which could not end them."""
+        resting = [process for process in among if process.resting is not None]
+        for process in resting:
+            process.resting = None  # the end of one must not rouse another
+        for process in resting:
+            process.end(SHUTDOWN)
 
     def spawn(self, body: Body, label: str, **options: Any) -> Process:
         """`create` and `begin` in one; `options` are those of `create`."""
@@ -195,6 +233,7 @@ class ProcessTable:
 
     def crashed(self, process: Process, reason: object, last: object = None) -> None:
         """Report the disorderly end of a process once, with what it had in hand, to the log and every listener."""
+        self.counts.crashes += 1
         behaviour = process.behaviour
         context = getattr(behaviour, "crash_context", None)
         report = CrashReport(
@@ -242,6 +281,8 @@ class ProcessTable:
         """Give a living process its local name (rule R1); raises Misuse if either is taken or it is dead."""
         if type(name) is not str or not name:
             raise Misuse(f"a name is a non-empty string, got {name!r}")
+        if process.remote:
+            raise Misuse(f"{process.pid!r} lives on node {process.pid.node!r}: name it there, by `register_on`")
         holder = self.names.get(name)
         if holder is not None:
             raise Misuse(f"the name {name!r} belongs to {holder.pid}: unregister it first, or choose another")

@@ -161,8 +161,11 @@ class Timers:
 
     def pending(self) -> list[Pending]:
         """All that is still to happen, the next first; deadlines of calls among it."""
-        found = [*self._young, *(one for _, _, one in self._heap)]
-        return sorted((one for one in found if one.waiting), key=lambda one: one.due)
+        return sorted((one for one in self.set_now() if one.waiting), key=lambda one: one.due)
+
+    def set_now(self) -> list[Pending]:
+        """All that is set, in no order, and with what waits no more: a list of its own, to be read in pieces."""
+        return [*self._young, *(one for _, _, one in self._heap)]
 
     def _clear_away(self) -> None:
         # A timer that was stopped, or whose process has gone, must not hold its message until it would be due.

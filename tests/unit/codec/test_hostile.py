@@ -239,3 +239,32 @@ def test_bombs_are_refused_in_bounded_time_and_memory() -> None:
         check=False,
     )
     assert (ended.stdout, ended.stderr) == ("all refused\n", "")
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("kind", [bytes, str])
+def test_bytes_and_text_are_as_long_as_they_say(kind: type, size: int) -> None:
+    """Lone bytes and text, which are taken without a decoder, come back; a byte more or less is refused."""
+    value = b"x" * size if kind is bytes else "x" * size
+    data = encode(value)
+    assert data == cbor2.dumps(value)
+    assert decode(data) == value
+    assert type(decode(data)) is kind
+    for other in (data + b"x", data[:-1]):
+        with pytest.raises(DecodeError):
+            decode(other)
+
+
+def test_lone_text_that_is_no_text_is_refused() -> None:
+    """Text must be UTF-8, and bytes of no length that is known must not be there at all."""
+    for data in (
+        b"\x62\xff\xff",
+        b"\x5f\x41x\xff",
+        b"\x7f\x61x\xff",
+        b"\x5c",
+        b"\x5b" + b"\xff" * 8,
+        b"\x58",
+        b"\x79\x00",
+    ):
+        with pytest.raises(DecodeError):
+            decode(data)

@@ -1,0 +1,32 @@
+"""How often a node has met its limits and faults: numbers that only grow, for whoever looks on from outside.
+
+Each is counted where it happens, off the paths that everything takes. `observe.metrics` reads them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import final
+
+
+@final
+class Counts:
+    """Of one node, from its start on.
+
+    Attributes:
+        crashes: processes that ended in disorder.
+        restarts: restarts that supervisors have allowed; `gave_up`: supervisors that had used theirs up.
+        set_aside: commands that crashed their process too often.
+        mailboxes_full: messages that met a full mailbox.
+        refused: frames, connections and so on that were refused, by what and by a word for why.
+    """
+
+    __slots__ = ("crashes", "gave_up", "mailboxes_full", "refused", "restarts", "set_aside")
+
+    def __init__(self) -> None:
+        self.crashes = 0
+        self.restarts = 0
+        self.gave_up = 0
+        self.set_aside = 0
+        self.mailboxes_full = 0
+        self.refused: Counter[tuple[str, str]] = Counter()
