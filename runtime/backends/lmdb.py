@@ -16,9 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar, final
 
+from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence, written
 from ..durable.journal import (
+    NO_FENCES,
     NO_FLOORS,
     EntriesDropped,
+    Fence,
     Head,
     Journal,
     JournalStats,
@@ -42,6 +45,8 @@ from .lmdb_store import MAP_SIZE, Store, Transaction
 from .lmdb_tail import FOLD_BYTES, FOLD_ENTRIES, Portion, Tail, pack_group, unpack_group
 
 T = TypeVar("T")
+# A rule of `runtime.durable.fence`: path, shard, epoch and the row that was found -> the row to be.
+FenceRule = Callable[[str, int, int, Fence], Fence]
 
 # A head costs some 200 bytes of memory and 2 us to look up; processes that work are far fewer.
 _CACHED_HEADS: Final = 65536
@@ -121,14 +126,18 @@ class LmdbJournal:
     # -- writing -------------------------------------------------------------------------------------
 
     def commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot] = (),
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         store = self._store
         store.check_writable()
         if entries:
             store.check_room()
         if entries or snapshots:
-            self._commit(entries, snapshots, floors)
+            self._commit(entries, snapshots, floors, fences)
             self._commits += 1
 
     def fold(self) -> None:
@@ -140,23 +149,35 @@ class LmdbJournal:
             self._commit((), ())
 
     def _commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot], floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot],
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         with self._store.writing:
-            self._commit_alone(entries, snapshots, floors)
+            self._commit_alone(entries, snapshots, floors, fences)
 
-    def _commit_alone(self, entries: Sequence[Entry], snapshots: Sequence[Snapshot], floors: Mapping[str, int]) -> None:
+    def _commit_alone(
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot],
+        floors: Mapping[str, int],
+        fences: Mapping[int, int],
+    ) -> None:
         tail, bounds = self._tail(), self._bounds
         # Packed before the transaction begins: a record out of its bounds is refused with nothing begun.
         rows = [entry.pack(position) for position, entry in enumerate(entries, bounds.position + 1)]
         group = pack_group(entries, rows) if rows else b""
         kept = [(snapshot, snapshot.pack()) for snapshot in newest(snapshots).values()]
         keys = touched(entries, snapshots)
-        store = self._store
+        store, in_log, cached = self._store, tail.heads, self._cached
 
         def work(txn: Transaction) -> tuple[dict[str, Head], Bounds, list[Portion]]:
+            for shard, epoch in fences.items():
+                self._put_fence(txn, shard, epoch, written)
             first, last = bounds.first, bounds.last
-            heads = {key: self._head(txn, key) for key in keys}
+            heads = {key: in_log.get(key) or cached.get(key) or self._head(txn, key) for key in keys}
             advance(heads, entries, snapshots, self._path, floors)
             if group:
                 last += 1
@@ -183,8 +204,7 @@ class LmdbJournal:
         heads, self._bounds, folded = store.write(work)
         self._remember(heads)
         tail.folded(folded)
-        for entry, row in zip(entries, rows, strict=True):
-            tail.add(entry.key, entry.sequence, entry.epoch, row)
+        tail.take(entries, rows, heads)
         if tail.folding_to and self._bounds.first > tail.folding_to:
             tail.finish()
         self._begin_folding(tail)
@@ -268,6 +288,36 @@ class LmdbJournal:
         store = self._store
         store.check_writable()
         store.write(lambda txn: txn.put(key, layout.summed(key, value), db=store.meta))
+
+    def claim(self, epochs: Mapping[int, int]) -> None:
+        self._put_fences(epochs, claimed)
+
+    def seal(self, shard: int, epoch: int) -> None:
+        self._put_fences({shard: epoch}, sealed)
+
+    def fence(self, shard: int) -> Fence:
+        row_of(shard)
+        return self._store.read(lambda txn: self._fence(txn, shard))
+
+    def _fence(self, txn: Transaction, shard: int) -> Fence:
+        return unpack_fence(self._stored_meta(txn, b"m" + row_of(shard).encode()), shard, self._path)
+
+    def _put_fences(self, epochs: Mapping[int, int], judge: FenceRule) -> None:
+        store = self._store
+        store.check_writable()
+
+        def work(txn: Transaction) -> None:
+            for shard, epoch in epochs.items():
+                self._put_fence(txn, shard, epoch, judge)
+
+        store.write(work)
+
+    def _put_fence(self, txn: Transaction, shard: int, epoch: int, judge: FenceRule) -> None:
+        found = self._fence(txn, shard)
+        fence = judge(self._path, shard, epoch, found)
+        if fence != found:
+            row = b"m" + row_of(shard).encode()
+            txn.put(row, layout.summed(row, pack_fence(fence)), db=self._store.meta)
 
     def _forget(self) -> None:
         """Nobody knows what the store holds now: read it anew."""

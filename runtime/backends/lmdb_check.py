@@ -16,6 +16,7 @@ from typing import Any, Final, final
 import lmdb
 
 from ..codec.cbor import DecodeError, decode
+from ..durable.fence import MAX_EPOCH, unpack_fence
 from ..durable.journal import Head, StoreDamaged, StoreNewer, checked_entry, checked_snapshot
 from ..durable.record import FORMAT, Entry
 from . import lmdb_boot as boot
@@ -29,6 +30,7 @@ from .lmdb_tail import Placed, unpack_group
 # Where a node's relaxed store lies in its directory, and the row of `meta` by which the other remembers it.
 RELAXED: Final = "relaxed"
 _RELAXED_ROW: Final = b"mrelaxed"
+_FENCES: Final = b"mshard/"
 # Problems that are told one by one; the others are counted.
 MOST: Final = 100
 # Seconds in which the reading of records must get from one report of its progress to the next.
@@ -223,6 +225,7 @@ class _Reading:
         self._heads: dict[str, Head] = {}
         self._rows = 0
         self._dropped = 0
+        self._newest = 0
 
     def run(self) -> _Read:
         try:
@@ -273,10 +276,16 @@ class _Reading:
             raise StoreNewer(self._path, int(version))
         report.relaxed = value(_RELAXED_ROW) is not None
         report.node = (value(layout.NODE_ROW) or b"").decode(errors="replace")
+        # Of entries: a fence that cannot be read proves nothing against one.
+        self._newest = MAX_EPOCH if self._broken else report.epoch
         if not self._broken:
             for row in txn.cursor(database).iternext(keys=True, values=False):
                 try:
-                    value(row)
+                    kept = value(row)
+                    if row.startswith(_FENCES):
+                        # A process of a shard writes under the shard's epoch, which is not the store's.
+                        fence = unpack_fence(kept, int(row[len(_FENCES) :]), self._path)
+                        self._newest = max(self._newest, fence.epoch)
                 except StoreDamaged as error:
                     report.add(Problem(error.found))
         try:
@@ -379,8 +388,8 @@ class _Reading:
         wrong = self._misplaced(entry, before)
         if wrong:
             report.add(Problem(wrong, key, sequence, entry.feed))
-        if entry.epoch > report.epoch:
-            report.add(Problem(f"it is of epoch {entry.epoch}, the store of {report.epoch}", key, sequence, entry.feed))
+        if entry.epoch > self._newest:
+            report.add(Problem(f"it is of epoch {entry.epoch}, the store of {self._newest}", key, sequence, entry.feed))
         return max(before, entry.feed)
 
     def _misplaced(self, entry: Entry, before: int) -> str:

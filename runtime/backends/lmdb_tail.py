@@ -14,7 +14,7 @@ merge trees (O'Neil et al.).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, final
@@ -49,11 +49,11 @@ def pack_group(entries: Iterable[Entry], rows: list[bytes]) -> bytes:
 
     With an index of its own, a flipped bit in one record says nothing about the others.
     """
-    places = []
+    places: list[bytes] = []
     for entry, row in zip(entries, rows, strict=True):
         key = entry.key.encode()
-        places.append(_PLACE.pack(len(key), entry.sequence, entry.epoch, len(row)) + key)
-    count = _CRC.pack(len(places))
+        places += _PLACE.pack(len(key), entry.sequence, entry.epoch, len(row)), key
+    count = _CRC.pack(len(rows))
     rest = b"".join(places)
     return b"".join((_CRC.pack(crc32(rest, crc32(count))), count, rest, *rows))
 
@@ -113,6 +113,18 @@ class Tail:
         rows.append((sequence, packed))
         self.heads[key] = Head(sequence, epoch)
         self.size += len(packed)
+
+    def take(self, entries: Sequence[Entry], rows: list[bytes], heads: Mapping[str, Head]) -> None:
+        """Take a group: what `add` does for each of its entries, given the heads of their keys after all of them."""
+        growing = self._growing
+        for entry, row in zip(entries, rows, strict=True):
+            key = entry.key
+            held = growing.get(key)
+            if held is None:
+                held = growing[key] = []
+            held.append((entry.sequence, row))
+            self.heads[key] = heads[key]
+        self.size += sum(map(len, rows))
 
     def rows(self, key: str) -> Iterator[tuple[int, bytes]]:
         """A key's entries that are not yet in rows of their own, in order."""

@@ -17,9 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
+from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence, written
 from ..durable.journal import (
+    NO_FENCES,
     NO_FLOORS,
     EntriesDropped,
+    Fence,
     Head,
     Journal,
     JournalStats,
@@ -129,11 +132,16 @@ class MemoryJournal:
         return self._disk.name
 
     def commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot] = (),
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         disk = self._writable()
         if not entries and not snapshots:
             return
+        rows = {shard: written(disk.name, shard, epoch, self.fence(shard)) for shard, epoch in fences.items()}
         packed = [(entry.key, entry.pack(position)) for position, entry in enumerate(entries, disk.position + 1)]
         kept = [(key, snapshot.sequence, snapshot.pack()) for key, snapshot in newest(snapshots).items()]
         heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
@@ -152,6 +160,7 @@ class MemoryJournal:
         disk.heads.update({key: heads[key] for key, _ in packed})
         for key, floor in floors.items():
             disk.drop(key, floor)
+        disk.meta.update({row_of(shard): pack_fence(fence) for shard, fence in rows.items()})
         disk.position += len(packed)
         self._commits += 1
         self._strike("synced")
@@ -193,6 +202,24 @@ class MemoryJournal:
         disk = self._writable()
         self._strike("staged")
         disk.meta[name] = bytes(value)
+        self._strike("synced")
+
+    def claim(self, epochs: Mapping[int, int]) -> None:
+        disk = self._writable()
+        rows = {shard: claimed(disk.name, shard, epoch, self.fence(shard)) for shard, epoch in epochs.items()}
+        self._put_fences(rows)
+
+    def seal(self, shard: int, epoch: int) -> None:
+        disk = self._writable()
+        self._put_fences({shard: sealed(disk.name, shard, epoch, self.fence(shard))})
+
+    def fence(self, shard: int) -> Fence:
+        disk = self._usable()
+        return unpack_fence(disk.meta.get(row_of(shard)), shard, disk.name)
+
+    def _put_fences(self, fences: Mapping[int, Fence]) -> None:
+        self._strike("staged")
+        self._disk.meta.update({row_of(shard): pack_fence(fence) for shard, fence in fences.items()})
         self._strike("synced")
 
     def stats(self) -> JournalStats:

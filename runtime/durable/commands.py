@@ -14,8 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
+import msgspec
+
 from ..errors import BanyanError
-from ..kernel.messages import Call
+from ..kernel.messages import Call, message
 
 R = TypeVar("R")
 
@@ -23,9 +25,8 @@ KEPT_REPLIES = 64
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Numbered(Call[R], Generic[R]):
-    """The envelope of a numbered command.
+class Numbered(msgspec.Struct, Call[R], Generic[R], frozen=True):
+    """The envelope of a numbered command. A struct, as one is made for each.
 
     Attributes:
         sender: an id; those that begin with "@" are the runtime's own.
@@ -46,7 +47,7 @@ class Numbered(Call[R], Generic[R]):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@message("durable.already_done")
 class AlreadyDone:
     """The answer to a command that was applied so long ago that its reply is no longer kept."""
 

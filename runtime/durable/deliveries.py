@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
+from ..kernel.ids import Name
+
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 1.0
 
@@ -27,7 +29,7 @@ class Delivery:
 
     Args:
         number: unique in this process and rising; it numbers the command at the receiver.
-        destination: the registered name of the receiver.
+        destination: the receiver's registered name, or a Via, such as an entity of a region.
         command: what it is to do.
         settled: this process's own command once the receiver has done it.
         refused: this process's own command if the receiver says no, made with the reason by
@@ -36,7 +38,7 @@ class Delivery:
     """
 
     number: int
-    destination: str
+    destination: Name
     command: object
     settled: object
     refused: object | None = None
@@ -47,7 +49,7 @@ class Delivery:
 class Sent:
     """The label of a delivery's request."""
 
-    destination: str
+    destination: Name
     number: int
 
 
@@ -56,7 +58,7 @@ class Sent:
 class SendAgain:
     """The message that says that the pause after a failed delivery is over."""
 
-    destination: str
+    destination: Name
 
 
 @final
@@ -72,11 +74,11 @@ class Outbox:
     """Which deliveries are under way: at most one per destination, the oldest first."""
 
     def __init__(self) -> None:
-        self._heads: dict[str, _Flight] = {}
+        self._heads: dict[Name, _Flight] = {}
 
     def due(self, pending: Iterable[Delivery]) -> list[Delivery]:
         """What to send now, given all that is owed; marks it as under way."""
-        oldest: dict[str, Delivery] = {}
+        oldest: dict[Name, Delivery] = {}
         for delivery in pending:
             first = oldest.get(delivery.destination)
             if first is None or delivery.number < first.number:
@@ -93,16 +95,16 @@ class Outbox:
                 send.append(delivery)
         return send
 
-    def head(self, destination: str, number: int) -> Delivery | None:
+    def head(self, destination: Name, number: int) -> Delivery | None:
         """The delivery with this number, if it is the one under way."""
         flight = self._heads.get(destination)
         return flight.delivery if flight is not None and flight.delivery.number == number else None
 
-    def arrived(self, destination: str) -> None:
+    def arrived(self, destination: Name) -> None:
         """The receiver has answered what was under way."""
         del self._heads[destination]
 
-    def failed(self, destination: str, number: int) -> float | None:
+    def failed(self, destination: Name, number: int) -> float | None:
         """No answer: the seconds to wait before `again`, or None if it is no longer owed."""
         flight = self._heads.get(destination)
         if flight is None or flight.delivery.number != number:
@@ -111,7 +113,7 @@ class Outbox:
         flight.failures = min(flight.failures + 1, 16)
         return pause
 
-    def again(self, destination: str) -> None:
+    def again(self, destination: Name) -> None:
         """The pause is over: `due` may send it again."""
         flight = self._heads.get(destination)
         if flight is not None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 from ..errors import Misuse
 
@@ -58,6 +58,36 @@ class Kept:
     """
 
     durability: Durability
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """At a start, behind the key and a `Kept`: the shard that the process belongs to, and the epoch of its owner.
+
+    Its entries bear the shard's epoch, and are taken only as long as the node's store is claimed under it.
+    `writer` is the service of another writer than the node's own, for a shard whose data are in an adopted store.
+    """
+
+    shard: int
+    epoch: int
+    writer: str = ""
+
+
+def starting(durability: object, args: tuple[Any, ...]) -> tuple[Durability, Owned | None, tuple[Any, ...]]:
+    """What a start's arguments behind the key say: durability, shard, and the rest, which is the class's own.
+
+    Args:
+        durability: the class's own.
+
+    Raises: Misuse.
+    """
+    owned = None
+    if args and isinstance(args[0], Kept):
+        durability, args = args[0].durability, args[1:]
+    if args and isinstance(args[0], Owned):
+        owned, args = args[0], args[1:]
+    return checked(durability), owned, args
 
 
 def checked(durability: object) -> Durability:

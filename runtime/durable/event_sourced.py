@@ -41,7 +41,8 @@ from ..behaviours.gen_server import NO_REPLY, Continue, GenServer, Raise
 from ..behaviours.system import renew
 from ..errors import Misuse, NoProcess
 from ..kernel.api import send_request
-from ..kernel.exits import KILLED, exit_with, is_orderly
+from ..kernel.exits import KILLED, Broken, Shutdown, exit_with, is_orderly
+from ..kernel.ids import Name
 from ..kernel.process import Process
 from ..kernel.requests import Caller
 from ..kernel.signals import Answer
@@ -50,10 +51,10 @@ from ..kernel.timer import send_after
 from .alarm import DUE, Alarm
 from .commands import CommandSetAside, Numbered, Query, Refuse, Refused, SessionExpired
 from .deliveries import Outbox, SendAgain, Sent
-from .durability import Durability, Kept, Periodic, checked
+from .durability import Periodic, starting
 from .gate import MARGIN, NEW, Gate, Step
 from .hooks import Hooks, Outcome, Past
-from .journal import StoreError, StoreFull
+from .journal import Fenced, StoreError, StoreFull
 from .periodic import SAVE, Saver
 from .poison import REPLAY, Aside
 from .record import Entry, Snapshot
@@ -106,13 +107,12 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
     def init(self, key: str, *args: Any) -> Any:
         """Recover: the newest snapshot, then each entry after it. A `Kept` behind the key is its durability."""
         process = current_process()
-        durability: Durability = checked(self.durability)
-        if args and isinstance(args[0], Kept):
-            durability, args = checked(args[0].durability), args[1:]
+        durability, owned, args = starting(self.durability, args)
         who = type(self).__qualname__
         if self.__owes and durability != "durable":
             raise Misuse(f"{who} owes deliveries and is {durability!r}, so it could forget them: make it durable")
-        self.__place = place = place_of(process.table, key, durability, who)
+        self.__shard = owned.shard if owned is not None else None
+        self.__place = place = place_of(process.table, key, durability, who, owned)
         self.key = key
         self.world = world = process.table.world
         self.setup(*args)
@@ -120,7 +120,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         self.__durability = durability
         self.__outbox = Outbox()
         # Destinations that have answered what they were sent, while our own entry about it is under way.
-        self.__settling: dict[str, int] = {}
+        self.__settling: dict[Name, int] = {}
         self.__settled_to = 0
         self.__told = False
         self.__numbered: Numbered[Any] | None = None
@@ -128,7 +128,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         self.__alarm = Alarm(process, world.wall()) if self.__timed else None
         if place:
             writer = self.__writer()
-            self.__journal_epoch = writer.journal.epoch
+            self.__journal_epoch = writer.epoch_for(owned)
             self.__aside = writer.set_asides.commands
             self.__recover(*writer.load(key))
         else:
@@ -208,12 +208,12 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         """What `handle` says; a crash over a numbered command is noted."""
         try:
             return self._decide(self.__gate.speculative, command)
-        except Exception as error:
+        except (Exception, Broken) as error:
             if sender:
                 self.__blame(error)
             raise
 
-    def __blame(self, error: Exception) -> None:
+    def __blame(self, error: BaseException) -> None:
         """A numbered command has crashed this process: write that down, and set it aside if it was the last time."""
         numbered = self.__numbered
         if not self.__place or numbered is None:
@@ -258,11 +258,8 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
     def __accept(self, outcome: tuple[Any, Any], caller: Caller | None, sender: str, number: int) -> bool:
         """Hand the events and the reply to the writer and go on; False if nothing has happened."""
         happened, reply = outcome
-        events: tuple[E, ...]
-        if isinstance(happened, (list, tuple)):
-            events = tuple(happened)
-        else:
-            events = () if happened is None else (happened,)
+        several = isinstance(happened, (list, tuple))
+        events: tuple[E, ...] = tuple(happened) if several else () if happened is None else (happened,)
         if not events and not sender.startswith(TIMER):
             return False
         gate, world = self.__gate, self.world
@@ -270,7 +267,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         try:
             for event in events:
                 state = self.apply(state, event)
-        except Exception as error:
+        except (Exception, Broken) as error:
             if sender:
                 self.__blame(error)
             raise
@@ -285,7 +282,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         payload = pack_outcome(events, reply, lasting)
         writer = self.__writer()
         sequence = gate.accept(events, state, caller, reply, sender, number, wall, lasting)
-        writer.append(self.__entry(sequence, payload, wall, sender, number), self)
+        writer.append(self.__entry(sequence, payload, wall, sender, number), self, shard=self.__shard)
         return True
 
     def __entry(self, sequence: int, payload: bytes, wall: float, sender: str = "", number: int = 0) -> Entry:
@@ -302,8 +299,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             if self.world.buggify("event_sourced.committed"):
                 process.interrupt(KILLED)
                 return
-            for step in self.__gate.settle(sequence):
-                self.__release(step, step.error)
+            self.__release(self.__gate.settle(sequence))
             if self.__saver is not None:
                 self.__saver.touch()
             return
@@ -335,16 +331,19 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
                 self.__saver.touch()
             elif not self.__at_once and self.snapshot_now(gate.committed, gate.settled - self.__snapshot_at):
                 self.__take_snapshot()
-        for step in released:
-            self.__release(step, step.error)
+        self.__release(released)
         return _RECONCILE if self.__reconciles and gate.settled != before else None
 
     def __discard(self, error: Exception) -> None:
         """A commit failed: forget what it held. Only a lack of room leaves this process as it was."""
+        if isinstance(error, Fenced):
+            exit_with(Shutdown(error))  # no fault of ours: the shard has another owner
         if not isinstance(error, StoreFull):
             raise error
-        for step in self.__gate.discard():
-            self.__release(step, StoreFull(error.path, error.reason))
+        lost = self.__gate.discard()
+        for step in lost:
+            step.error = StoreFull(error.path, error.reason)
+        self.__release(lost)
         settling, self.__settling = self.__settling, {}
         for destination, number in settling.items():
             self.__pause(destination, number)
@@ -352,17 +351,19 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             # A timer's own command may be among what was lost.
             self.__alarm.again_after(1.0)
 
-    def __release(self, step: Step, error: Exception | None) -> None:
-        caller = step.caller
-        if caller is None:
-            return
+    def __release(self, steps: Iterable[Step]) -> None:
+        """Say what was kept back."""
         deferred = self.__own.deferred
-        if deferred:
-            deferred.pop(caller, None)
-        if error is None:
-            caller.answer(step.reply)
-        else:
-            caller.refuse(error)
+        for step in steps:
+            caller = step.caller
+            if caller is None:
+                continue
+            if deferred:
+                deferred.pop(caller, None)
+            if step.error is None:
+                caller.answer(step.reply)
+            else:
+                caller.refuse(step.error)
 
     # -- snapshots -----------------------------------------------------------------------------------
 
@@ -371,7 +372,8 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         snapshot = self.__snapshot(gate.settled)
         self.__snapshot_at = gate.settled
         writer = self.__writer()
-        writer.keep(snapshot, floor_of(self.retain, writer.journal, self.key, snapshot.sequence, snapshot.wall))
+        floor = floor_of(self.retain, writer.journal, self.key, snapshot.sequence, snapshot.wall)
+        writer.keep(snapshot, floor, self.__shard)
 
     def __snapshot(self, sequence: int) -> Snapshot:
         """The committed state as a record, after forgetting who was not heard of for long."""
@@ -388,7 +390,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             return
         sequence = saver.sequence
         entry = self.__entry(sequence, SAVED, self.world.wall())
-        self.__writer().append(entry, saver, self.__snapshot(sequence), floor=sequence)
+        self.__writer().append(entry, saver, self.__snapshot(sequence), sequence, self.__shard)
 
     def terminate(self, reason: object) -> Any:
         """Runs before an end that is not a kill: a process that saves periodically saves, unless it has crashed."""
@@ -432,7 +434,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
                 timeout=5.0,
             )
 
-    def __answered(self, answer: Answer, destination: str, number: int) -> None:
+    def __answered(self, answer: Answer, destination: Name, number: int) -> None:
         refusal = answer.reason if isinstance(answer.reason, Refused) else None
         if answer.failed and refusal is None:
             self.__pause(destination, number)
@@ -453,7 +455,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             del self.__settling[destination]
             self.__pause(destination, number)
 
-    def __pause(self, destination: str, number: int) -> None:
+    def __pause(self, destination: Name, number: int) -> None:
         seconds = self.__outbox.failed(destination, number)
         if seconds is not None:
             send_after(seconds, self.__own.pid, SendAgain(destination))
@@ -462,6 +464,11 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
 
     def state(self) -> object:
         return self.format_status(self.__gate.committed)
+
+    def may_sleep(self) -> bool:
+        """Whether nothing is under way, owed or timed, so that a region may put it to sleep."""
+        gate = self.__gate
+        return not (gate.steps or (*self.pending(gate.committed), *self.timers(gate.committed)))
 
     def replace_state(self, state: Any) -> Any:
         """Refused: the state is what the journal says, and only a command adds to that (Y5)."""

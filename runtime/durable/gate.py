@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Container
 from typing import Any, Final, Generic, TypeVar, final
 
+import msgspec
+
 from .commands import KEPT_REPLIES, AlreadyDone
 
 S = TypeVar("S")
@@ -52,14 +54,9 @@ class Replies:
         self.heard = heard
         self.lasting = lasting
 
-    def add(self, number: int, reply: object) -> None:
-        """Keep the reply of the highest number so far."""
-        self.highest = number
-        self.kept.append((number, reply))
-
 
 @final
-class Step:
+class Step(msgspec.Struct, eq=False):
     """One thing that is said when all that was accepted before it, and itself, is on the disk.
 
     Attributes:
@@ -71,36 +68,17 @@ class Step:
         wall, lasting: when it was accepted, and whether its sender is never forgotten.
     """
 
-    __slots__ = (
-        *("accepted", "caller", "error", "events", "lasting", "number", "reply", "sender", "sequence", "state"),
-        "wall",
-    )
-
-    def __init__(
-        self,
-        sequence: int,
-        caller: Any,
-        reply: object,
-        error: Exception | None = None,
-        events: tuple[Any, ...] = (),
-        state: Any = None,
-        sender: str = "",
-        number: int = 0,
-        wall: float = 0.0,
-        lasting: bool = False,
-        accepted: bool = False,
-    ) -> None:
-        self.sequence = sequence
-        self.caller = caller
-        self.reply = reply
-        self.error = error
-        self.events = events
-        self.state = state
-        self.sender = sender
-        self.number = number
-        self.wall = wall
-        self.lasting = lasting
-        self.accepted = accepted
+    sequence: int
+    caller: Any
+    reply: Any
+    error: Exception | None = None
+    events: tuple[Any, ...] = ()
+    state: Any = None
+    sender: str = ""
+    number: int = 0
+    wall: float = 0.0
+    lasting: bool = False
+    accepted: bool = False
 
 
 @final
@@ -139,7 +117,8 @@ class Gate(Generic[S]):
         if kept is None:
             kept = self.replies[sender] = Replies()
             self.expired.pop(sender, None)
-        kept.add(number, reply)
+        kept.highest = number
+        kept.kept.append((number, reply))
         kept.heard = wall
         if lasting:
             kept.lasting = True
@@ -239,8 +218,9 @@ class Gate(Generic[S]):
                 self.settled = step.sequence
                 sender = step.sender
                 if sender:
-                    self.remember(sender, step.number, step.reply, step.wall, step.lasting)
-                    if ahead.get(sender) == step.number:
+                    number = step.number
+                    self.remember(sender, number, step.reply, step.wall, step.lasting)
+                    if ahead.get(sender) == number:
                         del ahead[sender]
             released.append(step)
         return released

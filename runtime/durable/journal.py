@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol, final, runtime_checkable
 
+import msgspec
+
 from ..errors import BanyanError, Misuse
 from .record import FORMAT, DamagedRecord, Entry, NewerRecord, Snapshot
 
@@ -217,17 +219,56 @@ class SequenceConflict(StoreError):
         self.what = what
 
 
+class Fenced(StoreError):
+    """A shard's process came under an epoch that may not write here (any more). Nothing was written.
+
+    `shard`; `epoch` is the one it came under, `found` what the store's own row says.
+    """
+
+    def __init__(self, path: str, shard: int, epoch: int, found: Fence) -> None:
+        if found.epoch == epoch and found.sealed:
+            why = f"epoch {epoch} was sealed: the shard is on its way to another owner"
+        elif found.epoch:
+            why = f"it was claimed here under epoch {found.epoch}{' and sealed' if found.sealed else ''}"
+        else:
+            why = "it was never claimed here"
+        super().__init__(
+            path,
+            f"cannot serve shard {shard} under epoch {epoch} in the store {path}",
+            why,
+            "ask the coordination store who owns it now",
+        )
+        self.shard = shard
+        self.epoch = epoch
+        self.found = found
+
+
 # The floors of a commit that drops nothing.
 NO_FLOORS: Final[Mapping[str, int]] = MappingProxyType({})
+# The fences of a commit of processes that belong to no shard.
+NO_FENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """Where a key stands: the sequence and the epoch of its last entry; (0, 0) before the first."""
 
     sequence: int = 0
     epoch: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A shard's row in a node's own store: under which epoch it may be written here; (0, False) before a claim.
+
+    `sealed`: under this epoch not any more either; only a claim under a higher epoch opens it again.
+    `written`: something of the shard is kept here, or was, under whatever epoch.
+    """
+
+    epoch: int = 0
+    sealed: bool = False
+    written: bool = False
 
 
 @final
@@ -271,7 +312,11 @@ class Journal(Protocol):
         """Where it is kept, for people."""
 
     def commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot] = (),
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         """Write entries, in their order, and snapshots; all or nothing; durable when it returns.
 
@@ -284,8 +329,11 @@ class Journal(Protocol):
             floors: by key, the first entry to keep: those below are read no more, and their room is used
                 again in time. Each comes with a snapshot of its key, so that what is dropped is part of a
                 state, and lies at most one beyond it; one below an earlier floor changes nothing.
+            fences: the epoch by shard under which the group is written, for processes that belong to shards.
+                Held against the shards' rows in the transaction that writes the group.
 
         Raises:
+            Fenced: a shard's row has another epoch, or is sealed. Nothing was written.
             SequenceConflict: an entry's sequence is not its key's head + 1, its epoch is below the key's
                 last, a snapshot lies beyond the head, or a floor beyond its snapshot. Nothing was written.
             Misuse: a record's value is out of its bounds, or the journal is read-only. Nothing was written.
@@ -322,6 +370,24 @@ class Journal(Protocol):
     def set_meta(self, name: str, value: bytes) -> None:
         """Keep a small named value (name 1 to 255 bytes, value at most 64 KiB); durable when it returns."""
 
+    def claim(self, epochs: Mapping[int, int]) -> None:
+        """From now on each of these shards (from 0 up) is written here under this epoch, and no other; durable.
+
+        All or nothing. Whoever claims must own the shard under this epoch in the coordination store.
+
+        Raises:
+            Fenced: a shard was claimed here under this epoch or a higher one; nothing was changed.
+        """
+
+    def seal(self, shard: int, epoch: int) -> None:
+        """Nothing more is written here for a shard under this epoch; durable when it returns.
+
+        Harmless if done twice. Raises: Fenced: the shard's row has another epoch.
+        """
+
+    def fence(self, shard: int) -> Fence:
+        """A shard's row."""
+
     def stats(self) -> JournalStats:
         """Counts of what is stored."""
 
@@ -348,12 +414,13 @@ def advance(
         SequenceConflict: as `Journal.commit`; then `heads` is of no more use.
     """
     for entry in entries:
-        head = heads[entry.key]
-        if entry.sequence != head.sequence + 1:
-            raise SequenceConflict(entry.key, head.sequence + 1, entry.sequence, path=path)
-        if entry.epoch < head.epoch:
-            raise SequenceConflict(entry.key, head.epoch, entry.epoch, "epoch", path)
-        heads[entry.key] = Head(entry.sequence, entry.epoch)
+        key, sequence, epoch = entry.key, entry.sequence, entry.epoch
+        head = heads[key]
+        if sequence != head.sequence + 1:
+            raise SequenceConflict(key, head.sequence + 1, sequence, path=path)
+        if epoch < head.epoch:
+            raise SequenceConflict(key, head.epoch, epoch, "epoch", path)
+        heads[key] = Head(sequence, epoch)
     for snapshot in snapshots:
         head = heads[snapshot.key]
         if not 1 <= snapshot.sequence <= head.sequence:
@@ -366,7 +433,7 @@ def advance(
 
 def touched(entries: Sequence[Entry], snapshots: Sequence[Snapshot]) -> list[str]:
     """The keys in a group, once each, in the order of their first appearance."""
-    return list(dict.fromkeys([*(entry.key for entry in entries), *(snapshot.key for snapshot in snapshots)]))
+    return list(dict.fromkeys([entry.key for entry in entries] + [snapshot.key for snapshot in snapshots]))
 
 
 def newest(snapshots: Sequence[Snapshot]) -> dict[str, Snapshot]:

@@ -163,7 +163,7 @@ class SetAsides:
         numbered: Numbered[Any],
         sequence: int,
         state: object,
-        error: Exception,
+        error: BaseException,
         most: int,
     ) -> None:
         """Note durably that a command has crashed its process, and set it aside if that was the `most`-th time.
@@ -182,6 +182,7 @@ class SetAsides:
         record = _SetAside(*identity, sequence, crashes, said, _packed(numbered.command), _packed(state))
         position = writer.write_alone(KEY, encode(record), _wall())
         self.commands[identity] = Aside(position)
+        current_table().counts.set_aside += 1
         del self._crashes[identity]
         logger.error(
             "%s crashed %d times over command %d of %s, which is set aside at position %d: %s",

@@ -58,8 +58,8 @@ class Session:
                 known, but a later command of this session will not apply it twice.
         """
         self.number += 1
+        numbered = Numbered(self.sender, self.number, command, self.since, False, self.remembered)
         try:
-            numbered = Numbered(self.sender, self.number, command, self.since, remembered=self.remembered)
             return await self._repeat(destination, numbered, patience)
         except Refused:
             self.number -= 1
@@ -70,15 +70,18 @@ class Session:
         return await self._repeat(destination, query, patience)
 
     async def _repeat(self, destination: Destination, request: Call[R], patience: float | None) -> R:
-        deadline = trio.current_time() + (self.patience if patience is None else patience)
+        if patience is None:
+            patience = self.patience
+        left = patience
+        deadline = trio.current_time() + left
         pause = 0.001
         while True:
-            left = deadline - trio.current_time()
             try:
-                return await call(destination, request, timeout=max(0.001, min(5.0, left)))
+                return await call(destination, request, timeout=5.0 if left > 5.0 else max(0.001, left))
             except (NoProcess, CalleeExited, Busy, CallTimeout, StoreFull):
                 left = deadline - trio.current_time()
                 if left <= 0:
                     raise
                 await trio.sleep(min(pause, left))
                 pause = min(pause * 2, 0.1)
+                left = deadline - trio.current_time()

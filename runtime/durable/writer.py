@@ -33,8 +33,9 @@ from ..kernel.process import Body, Process
 from ..kernel.requests import Caller, SystemCaller, Waiting
 from ..kernel.signals import Exit
 from ..kernel.table import ProcessTable
-from .durability import Durability, OtherDurability
-from .journal import Journal, NoStore, SequenceConflict, StoreFull
+from .durability import Durability, OtherDurability, Owned
+from .fence import check_fence, judge_shards
+from .journal import NO_FENCES, Fenced, Journal, NoStore, SequenceConflict, StoreFull
 from .poison import SetAsides
 from .record import Entry, Snapshot
 
@@ -117,7 +118,7 @@ class Lost:
 class _Group(Waiting):
     """What was handed over and is not on the disk: entries with their authors, snapshots, and floors."""
 
-    __slots__ = ("authors", "entries", "floors", "saved", "snapshots")
+    __slots__ = ("authors", "entries", "fenced", "floors", "saved", "snapshots")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -126,6 +127,8 @@ class _Group(Waiting):
         self.floors: dict[str, int] = {}
         # Snapshots that stand or fall with an entry of the group, and their floors.
         self.saved: list[tuple[Entry, Snapshot, int]] = []
+        # Those of the entries and snapshots that belong to a shard.
+        self.fenced: list[tuple[Entry | Snapshot, int]] = []
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.snapshots)
@@ -135,6 +138,12 @@ class _Group(Waiting):
         self.snapshots.append(snapshot)
         if floor > 1:
             self.floors[snapshot.key] = max(floor, self.floors.get(snapshot.key, 0))
+
+    def bar(self, barred: dict[int, Fenced | None]) -> None:
+        """Take out the snapshots of shards that may not be written, by their ids."""
+        for snapshot in [one for one in self.snapshots if barred.get(id(one)) is not None]:
+            self.snapshots.remove(snapshot)
+            self.floors.pop(snapshot.key, None)
 
     def fail(self, reason: object) -> None:
         """The writer has ended: nobody will ever commit these."""
@@ -150,6 +159,7 @@ class _Group(Waiting):
         self.snapshots.clear()
         self.floors.clear()
         self.saved.clear()
+        self.fenced.clear()
 
 
 def _gone(reason: object) -> NoProcess:
@@ -168,7 +178,7 @@ def writer_of(table: ProcessTable, name: str = WRITER) -> JournalWriter:
     return writer
 
 
-def place_of(table: ProcessTable, key: str, durability: Durability, process: str) -> str:
+def place_of(table: ProcessTable, key: str, durability: Durability, process: str, owned: Owned | None = None) -> str:
     """The service whose writer keeps a key of a durability class; "" for a volatile one.
 
     Raises:
@@ -176,6 +186,10 @@ def place_of(table: ProcessTable, key: str, durability: Durability, process: str
         OtherDurability: the key's history lies elsewhere.
         NoProcess: that store's writer is not alive.
     """
+    if owned is not None and owned.writer:
+        if durability == "relaxed":
+            raise OtherDurability(key, "relaxed in a store that was not adopted with the other", durability)
+        return "" if durability == "volatile" else owned.writer
     relaxed = table.services.get(RELAXED)
     if SERVICE not in table.services:
         if durability != "volatile":
@@ -212,6 +226,8 @@ class JournalWriter(Behaviour):
         self._service = f"{service} writer" if service == RELAXED else service
         self.groups = 0
         self.entries = 0
+        # How many groups had fewer than 2**index entries, and as many as the index before allows, or more.
+        self.sizes = [0] * (LARGEST_GROUP.bit_length() + 1)
         self._group = _Group()
         self._last = 0
         self._lonely = 0
@@ -239,11 +255,19 @@ class JournalWriter(Behaviour):
 
     # -- what durable processes ask ------------------------------------------------------------------
 
-    def append(self, entry: Entry, author: Author, snapshot: Snapshot | None = None, floor: int = 0) -> None:
+    def append(
+        self,
+        entry: Entry,
+        author: Author,
+        snapshot: Snapshot | None = None,
+        floor: int = 0,
+        shard: int | None = None,
+    ) -> None:
         """Take an entry that is its key's next one; `author` is told later, never during this call.
 
         Args:
             snapshot, floor: of the same key, to be committed with it: as for `keep`.
+            shard: that the process belongs to; then the entry's epoch is the shard's.
 
         Raises: what a commit raises, if the group was so large that it was committed now.
         """
@@ -252,15 +276,20 @@ class JournalWriter(Behaviour):
         group.authors.append(author)
         if snapshot is not None:
             group.saved.append((entry, snapshot, floor))
+        if shard is not None:
+            group.fenced.append((entry, shard))
         self._woken(group)
 
-    def keep(self, snapshot: Snapshot, floor: int = 0) -> None:
+    def keep(self, snapshot: Snapshot, floor: int = 0, shard: int | None = None) -> None:
         """Take a snapshot. Nobody is told: if it is lost, recovery reads more entries.
 
         Args:
             floor: the first entry of the key to keep from now on; 0: nothing is dropped.
+            shard: as for `append`.
         """
         self._group.keep(snapshot, floor)
+        if shard is not None:
+            self._group.fenced.append((snapshot, shard))
         self._woken(self._group)
 
     def write_alone(self, key: str, payload: bytes, wall: float) -> int:
@@ -295,8 +324,25 @@ class JournalWriter(Behaviour):
             self.flush()
         return self.journal.load(key)
 
+    def epoch_for(self, owned: Owned | None) -> int:
+        """The epoch that a process's entries bear from now on: its shard's, or that of this life of the node.
+
+        Raises: Fenced: the shard may not be written under that epoch.
+        """
+        journal = self.journal
+        if owned is None:
+            return journal.epoch
+        shard, epoch, main = owned.shard, owned.epoch, self._process.table.services.get(SERVICE)
+        if self._service == f"{RELAXED} writer" and isinstance(main, Journal):
+            # The relaxed store: the durable one is its judge.
+            check_fence(main.path, shard, epoch, main.fence(shard))
+            if journal.fence(shard).epoch < epoch:
+                journal.claim({shard: epoch})
+        check_fence(journal.path, shard, epoch, journal.fence(shard))
+        return epoch
+
     def _woken(self, group: _Group) -> None:
-        if len(group) >= LARGEST_GROUP:
+        if len(group.entries) + len(group.snapshots) >= LARGEST_GROUP:
             self.flush()
             return
         process = self._process
@@ -388,44 +434,56 @@ class JournalWriter(Behaviour):
         if self._failure is not None:
             raise self._failure
         self._last = len(group)
-        settled, strangers = self._judge(group)
+        fences, barred = judge_shards(self.journal, group.fenced) if group.fenced else (NO_FENCES, None)
+        if barred is not None:
+            group.bar(barred)
+        settled, strangers = self._judge(group, barred)
         try:
-            if group.floors:
-                self.journal.commit(group.entries, group.snapshots, group.floors)
+            if group.floors or fences:
+                self.journal.commit(group.entries, group.snapshots, group.floors, fences)
             else:
                 self.journal.commit(group.entries, group.snapshots)
-        except (StoreFull, SequenceConflict) as error:
+        except (StoreFull, SequenceConflict, Fenced) as error:
             group.clear()
             for author, _ in settled.values():
                 author._journal_lost(error)
         else:
             self.groups += 1
             self.entries += len(group.entries)
+            self.sizes[len(group.entries).bit_length()] += 1
             # Not before: if the commit ends this process, who waits for it is told by the group.
             group.clear()
             for author, sequence in settled.values():
                 author._journal_settled(sequence)
-        for author, conflict in strangers.values():
-            author._journal_lost(conflict)
+        for author, refusal in strangers.values():
+            author._journal_lost(refusal)
 
-    def _judge(self, group: _Group) -> tuple[dict[int, tuple[Author, int]], dict[int, tuple[Author, SequenceConflict]]]:
+    def _judge(
+        self, group: _Group, barred: dict[int, Fenced | None] | None
+    ) -> tuple[dict[int, tuple[Author, int]], dict[int, tuple[Author, SequenceConflict | Fenced]]]:
         """How far each author gets with this group; takes out entries that are not their key's next one.
 
         Checked one by one, so that a stale incarnation cannot fail the others' commit.
         """
         heads: dict[str, int] = {}
+        known = heads.get
         settled: dict[int, tuple[Author, int]] = {}
-        strangers: dict[int, tuple[Author, SequenceConflict]] = {}
+        strangers: dict[int, tuple[Author, SequenceConflict | Fenced]] = {}
         accepted: list[Entry] = []
         head_of, epoch = self.journal.head, self.journal.epoch
         for entry, author in zip(group.entries, group.authors, strict=True):
             key, sequence = entry.key, entry.sequence
-            if entry.epoch != epoch:
+            if barred is not None and id(entry) in barred:
+                refusal = barred[id(entry)]
+                if refusal is not None:
+                    strangers.setdefault(id(author), (author, refusal))
+                    continue
+            elif entry.epoch != epoch:
                 # The fence: whoever recovered in another life of the node decides nothing in this one, also
                 # where the key has no entry of this epoch yet that the journal could hold against it.
                 strangers.setdefault(id(author), (author, SequenceConflict(key, epoch, entry.epoch, "epoch")))
                 continue
-            head = heads.get(key)
+            head = known(key)
             if head is None:
                 head = head_of(key)
             if sequence != head + 1:

@@ -36,7 +36,7 @@ from runtime import (
 from runtime.backends import lmdb as lmdb_backend
 from runtime.backends import lmdb_ballast
 from runtime.durable import gate
-from runtime.durable.durability import Durability, Kept
+from runtime.durable.durability import Durability, Kept, Periodic
 from runtime.durable.journal import Journal
 from runtime.errors import CallFailed, NoProcess
 from runtime.kernel.world import World
@@ -276,6 +276,11 @@ def name_of(session: int) -> str:
     return f"client/{session}"
 
 
+def clock() -> bytes:
+    """The line that says what time it is for the node."""
+    return json.dumps(["clock", 0, 0, trio.current_time()]).encode() + b"\n"
+
+
 # A client's words, written at once: [what, who, number, reply].
 Tell = Callable[[bytes], object]
 
@@ -333,6 +338,8 @@ class Life:
         self._told("end", 0, 0, None)
 
     def _told(self, what: str, session: int, number: int, reply: object) -> None:
+        if isinstance(self.task.durability, Periodic):
+            self.tell(clock())
         self.tell(json.dumps([what, session, number, reply]).encode() + b"\n")
 
     async def _client(self, session: int) -> None:
@@ -342,8 +349,12 @@ class Life:
             if who == session:
                 await self._send("again", session, number)
         number = task.since[session]
+        # What is answered at once takes no time; what is saved after some seconds needs some.
+        pause = task.durability.seconds if isinstance(task.durability, Periodic) else 0.0
         while task.commands is None or number < task.since[session] + task.commands:
             number += 1
+            if pause:
+                await trio.sleep(rng.random() * pause)  # virtual
             if rng.random() < 0.25:
                 # Impatient: sent twice at a time.
                 async with trio.open_nursery() as nursery:

@@ -15,11 +15,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import trio
+from msgspec import structs
 
 from runtime.durable.journal import Journal, StoreClosed
 
@@ -39,7 +39,7 @@ def _trespass(journal: Journal) -> list[str]:
         done = []
         deeds: dict[str, Callable[[], object]] = {
             "read": lambda: journal.load(PURSES[0]),
-            "write": lambda: journal.commit([replace(entry, sequence=head + 1) for entry in entries]),
+            "write": lambda: journal.commit([structs.replace(entry, sequence=head + 1) for entry in entries]),
         }
         for deed, do in deeds.items():
             try:

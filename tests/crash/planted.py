@@ -13,18 +13,19 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import lmdb
 import pytest
+from msgspec import structs
 
 from runtime import AlreadyDone, Numbered, Refused
 from runtime.backends import lmdb_boot, lmdb_store
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.lmdb_tail import Tail
-from runtime.durable import event_sourced, record
+from runtime.durable import event_sourced, periodic, record
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.gate import NEW, Gate
 from runtime.durable.journal import Head, StoreFailed, StoreFull
@@ -53,6 +54,7 @@ TOOLS: dict[str, Tool] = {
     "kill": _kill,
     "power": power.runs,
     "relaxed": partial(power.runs, durability="relaxed"),
+    "periodic": partial(power.runs, durability=power.CLASSES["periodic"]),
     "nth_io": nth_io.steps,
     "fork": fork.steps,
     "flip": flip.points,
@@ -209,7 +211,7 @@ def _snapshot_without_replies(original: Any) -> Any:
 
 def _recover_without_numbers(original: Any) -> Any:
     def recover(self: Any, snapshot: Any, entries: Any) -> None:
-        original(self, snapshot, [replace(entry, sender="") for entry in entries])
+        original(self, snapshot, [structs.replace(entry, sender="") for entry in entries])
 
     return recover
 
@@ -277,6 +279,10 @@ def _snapshot_one_early(original: Any) -> Any:
     return take_snapshot
 
 
+def _half_as_late_again(original: Any) -> Any:
+    return lambda seconds, *more: original(seconds * 1.5, *more)
+
+
 def _forget_a_row(original: Any) -> Any:
     return lambda self, txn, portion: original(self, txn, [(key, rows[1:], head) for key, rows, head in portion])
 
@@ -299,7 +305,9 @@ def _no_checksum(_original: Any) -> Any:
     return lambda *_: 0
 
 
-_ACCEPT, _ANSWERED, _RECOVER, _TAKE_SNAPSHOT = map(name, ("accept", "answered", "recover", "take_snapshot"))
+_ACCEPT, _ANSWERED, _RECOVER, _TAKE_SNAPSHOT, _SAVE = map(
+    name, ("accept", "answered", "recover", "take_snapshot", "save")
+)
 
 PLANTED: dict[str, Plant] = {
     "ack_before_commit": Plant(
@@ -310,6 +318,12 @@ PLANTED: dict[str, Plant] = {
     "sync_off": Plant("the store is opened with sync=False", "power", ((lmdb, "open", _opened_with(sync=False)),)),
     "relaxed_sync_off": Plant(
         "a relaxed store is opened with sync=False", "relaxed", ((lmdb, "open", _relaxed_unsynced),)
+    ),
+    "saved_late": Plant(
+        "a periodic save comes half as late again", "periodic", ((periodic, "send_after", _half_as_late_again),)
+    ),
+    "saved_without_replies": Plant(
+        "a periodic save leaves out the kept replies", "periodic", ((EventSourced, _SAVE, _snapshot_without_replies),)
     ),
     "metasync_off": Plant(
         "the store is opened with metasync=False", "power", ((lmdb, "open", _opened_with(metasync=False)),)

@@ -2,13 +2,14 @@
 
     --points N             so many points; 300 by default
     --seed S               of the commands, the points and what is lost; 1 by default
-    --durability CLASS     durable, the default; or relaxed, of which the last group may be lost, and no other
+    --durability CLASS     durable, the default; relaxed, of which the last group may be lost, and no other; or
+                           periodic, of which the last seconds may be
 
 A node lives a whole, seeded life with every call on its files logged, together with what its clients were told.
 At each point the directory is made that a loss of power there may leave; the store in it is opened and held
 against everything that was told before. One of these directories is where the next life begins. Exit 0 only
 if the last line says zero: `power points=N class=durable lost=0 damaged=0`. Where one group may be lost, what
-counts is all that is lost beyond it.
+counts is all that is lost beyond it; where some seconds may be, what is older.
 """
 
 from __future__ import annotations
@@ -18,44 +19,53 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from runtime.backends.coordination import LocalCoordination
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.lmdb_check import RELAXED
-from runtime.durable.durability import Durability
-from runtime.durable.journal import NO_FLOORS
-from runtime.durable.record import Entry, Snapshot
+from runtime.durable.durability import Durability, Periodic, periodic
+from runtime.durable.record import Entry
 from runtime.testing import SeededWorld, Trace, run_seeded
 
 from . import lives
-from .bank import Life, Task, Tell, hurry
+from .aged import AgedLedger
+from .bank import Life, Task, Tell, clock, hurry
 from .image import Surface
 from .ledger import Ledger, Verdict
 from .look import STORE, look, opened
 from .shim import MARK, Op, Shim, parse, under_shim
 
-CLASSES: dict[str, Durability] = {"durable": "durable", "relaxed": "relaxed"}
+CLASSES: dict[str, Durability] = {"durable": "durable", "relaxed": "relaxed", "periodic": periodic(0.05)}
 # Points in one life, lives of one store, commands of each client in one life.
 POINTS, LIVES, COMMANDS = 40, 4, 12
 # What a ledger hears when the power goes.
 POWER = b'["power", 0, 0, null]\n'
 
 
-def followed(tell: Tell, path: str, node: str) -> LmdbJournal:
-    """Open a store; each commit to a relaxed one is told, because it makes the group before it safe."""
+def followed(tell: Tell, durability: Durability, path: str, node: str) -> LmdbJournal:
+    """Open a store; what each commit says of what may be lost is told.
+
+    A commit to a relaxed one makes the group before it safe; where saves are periodic, its time counts.
+    """
     journal = opened(path, node)
+    commit = journal.commit
+    if isinstance(durability, Periodic):
+
+        def timed(*group: Any) -> None:
+            tell(clock())
+            commit(*group)
+
+        journal.commit = timed  # type: ignore[method-assign]  # a final class, and nothing else of it differs
     if os.path.basename(path) != RELAXED:
         return journal
-    commit = journal.commit
 
-    def told(
-        entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
-    ) -> None:
-        commit(entries, snapshots, floors)
+    def told(entries: Sequence[Entry], *more: Any) -> None:
+        commit(entries, *more)
         group = [(entry.key, entry.sequence, entry.sender, entry.number) for entry in entries]
         tell(json.dumps(["group", 0, 0, group]).encode() + b"\n")
 
@@ -74,7 +84,7 @@ def live(root: Path, task: Task, log: Path, *, nth: int = 0, how: int = 0) -> in
         trace = Trace()
         world = SeededWorld(
             task.seed + task.life,
-            open_store=partial(followed, shim.mark),
+            open_store=partial(followed, shim.mark, task.durability),
             coordination=LocalCoordination(),
             trace=trace,
             activation=0.3 if task.kills else 0.0,
@@ -152,6 +162,11 @@ class Points:
         raise IndexError(number)
 
 
+def ledger_of(seed: int, durability: Durability) -> Ledger:
+    """A new ledger for purses of a class."""
+    return AgedLedger(seed, seconds=durability.seconds) if isinstance(durability, Periodic) else Ledger(seed)
+
+
 def follow(op: Op, surface: Surface, ledger: Ledger) -> None:
     """Take one record of the log: a call goes to the disk, a mark to the ledger."""
     if op.kind == MARK:
@@ -167,7 +182,7 @@ def runs(seed: int, count: int = 1 << 60, durability: Durability = "durable") ->
         with lives.workspace(memory=True) as space:
             root, base = space / "disk", space / "base"
             root.mkdir()
-            ledger = Ledger(seed * 1000 + life)
+            ledger = ledger_of(seed * 1000 + life, durability)
             for _ in range(LIVES):
                 if done >= count:
                     break
@@ -178,7 +193,9 @@ def runs(seed: int, count: int = 1 << 60, durability: Durability = "durable") ->
                 log.unlink(missing_ok=True)
                 dice = Random(f"{seed}/{life}")
                 since, repeats = tuple(ledger.since), ledger.repeats(dice)
-                task = Task(ledger.seed, life, since, repeats, COMMANDS, durability=durability)
+                # A purse that is killed may lose its last seconds too, and tells nobody when.
+                kills = not isinstance(durability, Periodic)
+                task = Task(ledger.seed, life, since, repeats, COMMANDS, kills=kills, durability=durability)
                 code = live(root, task, log)
                 many = min(POINTS, count - done)
                 points = Points(base, log.read_bytes(), ledger, f"{seed}/{life}", many, durability)

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.crash.aged import AgedLedger
 from tests.crash.bank import command_of, name_of
 from tests.crash.image import Surface
 from tests.crash.ledger import Ledger
@@ -60,6 +61,27 @@ def test_a_loss_of_power_takes_one_relaxed_group_at_most() -> None:
     tool("cc")
     ended = last_line("power", "--points", "50", "--durability", "relaxed")
     assert ended == "power points=50 class=relaxed lost=0 damaged=0"
+
+
+@pytest.mark.processes
+def test_a_loss_of_power_takes_the_last_seconds_at_most() -> None:
+    """Where all is periodic, a loss of power leaves nothing damaged, and nothing lost but of the last seconds."""
+    tool("cc")
+    ended = last_line("power", "--points", "50", "--durability", "periodic")
+    assert ended == "power points=50 class=periodic lost=0 damaged=0"
+
+
+def test_only_the_last_seconds_are_excused() -> None:
+    """After a loss of power what was answered or shown in the last seconds may be gone, and nothing that is older."""
+    ledger = AgedLedger(1, seconds=2.0)
+    keys = [command_of(1, 0, number)[0] for number in (1, 2)]
+    for number, when in ((1, 1.0), (2, 3.0)):
+        ledger.hear(json.dumps(["clock", 0, 0, when]).encode() + b"\n")
+        ledger.hear(json.dumps(["answer", 0, number, 5]).encode() + b"\n")
+    ledger.hear(json.dumps(["clock", 0, 0, 4.0]).encode() + b"\n" + POWER)
+    assert (ledger.doubtful, ledger.moves) == ({(0, 2)}, {keys[0]: 5})
+    ledger.hear(json.dumps(["answer", 0, 2, 6]).encode() + b"\n")
+    assert (ledger.doubtful, ledger.answered, bool(ledger.wrong)) == (set(), {(0, 1): 5, (0, 2): 6}, False)
 
 
 def test_only_the_last_relaxed_group_is_excused() -> None:

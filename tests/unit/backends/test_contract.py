@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from runtime.durable.journal import (
     MAX_META,
@@ -198,7 +198,7 @@ def test_the_epoch_of_a_key_is_kept_over_a_reopen(store: Store) -> None:
 def test_a_record_out_of_bounds_is_misuse(journal: Journal, change: dict[str, Any]) -> None:
     """A record that the format cannot hold is refused with all of its group, and the journal goes on."""
     with pytest.raises(Misuse):
-        journal.commit([entry("b", 1), dataclasses.replace(entry("a", 1), **change)])
+        journal.commit([entry("b", 1), structs.replace(entry("a", 1), **change)])
     assert journal.keys() == []
     journal.commit([entry("b", 1)])
     assert journal.keys() == ["b"]

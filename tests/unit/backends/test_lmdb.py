@@ -21,6 +21,7 @@ from runtime.durable.journal import (
     StoreFull,
     StoreNewer,
 )
+from tests.support.outside import tool
 
 from .stores import LmdbStore, entries, entry, snapshot
 
@@ -86,28 +87,25 @@ def test_a_commit_is_on_the_disk_before_it_returns(store: LmdbStore, tmp_path: P
         "journal.close()\n"
     )
     calls = "trace=openat,pwrite64,pwritev,fdatasync,fsync,msync,write"
-    try:
-        subprocess.run(
-            [
-                "strace",
-                "-f",
-                "-y",
-                "-e",
-                calls,
-                "-o",
-                str(log),
-                sys.executable,
-                "-c",
-                program,
-                str(store.path),
-            ],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-    except FileNotFoundError:
-        pytest.skip("strace is not installed: apt-get install strace")
+    subprocess.run(
+        [
+            tool("strace"),
+            "-f",
+            "-y",
+            "-e",
+            calls,
+            "-o",
+            str(log),
+            sys.executable,
+            "-c",
+            program,
+            str(store.path),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     lines = [line for line in log.read_text().splitlines() if "data.mdb" in line or "acked" in line]
     acked = next(n for n, line in enumerate(lines) if "acked" in line)
     synced = max(n for n, line in enumerate(lines[:acked]) if "fdatasync" in line)
@@ -129,28 +127,25 @@ def test_the_names_of_a_new_store_are_synced(store: LmdbStore, tmp_path: Path) -
         "from runtime.backends.lmdb import LmdbJournal\n"
         "LmdbJournal.open(sys.argv[1], wall=lambda: 0.0).close()\n"
     )
-    try:
-        subprocess.run(
-            [
-                "strace",
-                "-f",
-                "-y",
-                "-e",
-                "trace=fsync,rename",
-                "-o",
-                str(log),
-                sys.executable,
-                "-c",
-                program,
-                path,
-            ],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-    except FileNotFoundError:
-        pytest.skip("strace is not installed: apt-get install strace")
+    subprocess.run(
+        [
+            tool("strace"),
+            "-f",
+            "-y",
+            "-e",
+            "trace=fsync,rename",
+            "-o",
+            str(log),
+            sys.executable,
+            "-c",
+            program,
+            path,
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     synced = re.findall(r"fsync\(\d+<([^>]*)>\)", log.read_text())
     assert synced[:3] == [str(tmp_path), str(store.path), str(path.parent)]
     assert synced.count(str(path)) >= 3
@@ -315,17 +310,14 @@ def test_a_failed_sync_ends_the_journal_for_real(store: LmdbStore) -> None:
         "print(*said)\n"
     )
     opened(store).close()
-    try:
-        ended = subprocess.run(
-            [*FAIL_THE_FOURTH, sys.executable, "-c", program, str(store.path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except FileNotFoundError:
-        pytest.skip("strace is not installed: apt-get install strace")
+    ended = subprocess.run(
+        [*FAIL_THE_FOURTH, sys.executable, "-c", program, str(store.path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     said = ended.stdout.split()
     assert said == ["acked"] * said.index("failed") + ["failed"] * (5 - said.index("failed"))
     journal = opened(store)

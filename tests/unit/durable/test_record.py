@@ -13,6 +13,7 @@ from zlib import crc32
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from runtime.durable.record import MAX_PAYLOAD, DamagedRecord, Entry, NewerRecord, Snapshot
 from runtime.errors import Misuse
@@ -158,7 +159,7 @@ def test_a_false_length_under_a_right_checksum_is_found() -> None:
 def test_values_out_of_bounds_are_misuse(change: dict[str, Any]) -> None:
     """A record that format 1 cannot hold is refused when it is packed."""
     with pytest.raises(Misuse):
-        dataclasses.replace(ENTRY, **change).pack()
+        structs.replace(ENTRY, **change).pack()
     if change.keys() <= {"key", "epoch", "schema", "payload"}:
         with pytest.raises(Misuse):
             dataclasses.replace(SNAPSHOT, **change).pack()

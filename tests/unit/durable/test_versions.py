@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from runtime import Call, EventSourced, Query, StartFailed, call, message, start
 from runtime.durable.commands import Numbered
@@ -153,7 +152,7 @@ async def test_an_event_of_an_unknown_name_is_refused(node):
     await history(node)
     entry = node.journal.read("acc")[0]
     other = entry.payload.replace(b"tests.versions.deposited", b"tests.versions.thrown_up")
-    node.journal.commit([dataclasses.replace(entry, key="gone", epoch=node.journal.epoch, payload=other)])
+    node.journal.commit([structs.replace(entry, key="gone", epoch=node.journal.epoch, payload=other)])
     error = await refused(Upcasting, "gone")
     assert isinstance(error, EventNotUpcast)
     assert (error.name, error.version, error.current, error.sequence) == ("tests.versions.thrown_up", 1, None, 1)
