@@ -10,6 +10,7 @@ A seeded run does the same each time, so a failure that one seed has found is th
 Everything public is here; the modules inside are free to move.
 """
 
+from .coordination import CoordinationLine, SharedCoordination
 from .disk import TracedJournal
 from .history import (
     Applied,
@@ -28,7 +29,7 @@ from .linearizability import NEVER, Answered, Placed, not_linearizable
 from .medium import SECTOR, Medium
 from .nemesis import Fault, Menu, chosen, plan, swarm
 from .network import HostTransport, Network, Weather
-from .scheduler import Trace, run_seeded
+from .scheduler import Trace, continue_program, program, run_seeded, stop_program
 from .world import ORIGIN, NodeExit, OpenStore, SeededWorld
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Applied",
     "CommandId",
     "Conserved",
+    "CoordinationLine",
     "Fault",
     "History",
     "HostTransport",
@@ -50,17 +52,21 @@ __all__ = [
     "Operation",
     "Placed",
     "SeededWorld",
+    "SharedCoordination",
     "Trace",
     "TracedJournal",
     "Weather",
     "chosen",
+    "continue_program",
     "doubled",
     "left_over",
     "lost",
     "not_linearizable",
     "out_of_order",
     "plan",
+    "program",
     "run_seeded",
+    "stop_program",
     "swarm",
     "unbalanced",
     "unequal_replies",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import final
 
-from ..durable.journal import NO_FLOORS, Journal, JournalStats
+from ..durable.journal import NO_FENCES, NO_FLOORS, Fence, Journal, JournalStats
 from ..durable.record import Entry, Snapshot
 from .scheduler import Trace
 
@@ -30,7 +30,11 @@ class TracedJournal:
         return self.inner.path
 
     def commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot] = (),
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         note = self._trace.note
         for entry in entries:
@@ -40,7 +44,9 @@ class TracedJournal:
             note("snapshot", snapshot.key, snapshot.sequence, snapshot.wall, snapshot.payload)
         for key, floor in floors.items():
             note("floor", key, floor)
-        self.inner.commit(entries, snapshots, floors)
+        for shard, epoch in fences.items():
+            note("fence", shard, epoch)
+        self.inner.commit(entries, snapshots, floors, fences)
         note("committed", len(entries), len(snapshots))
 
     def head(self, key: str) -> int:
@@ -64,6 +70,18 @@ class TracedJournal:
     def set_meta(self, name: str, value: bytes) -> None:
         self._trace.note("meta", name, value)
         self.inner.set_meta(name, value)
+
+    def claim(self, epochs: Mapping[int, int]) -> None:
+        for shard, epoch in epochs.items():
+            self._trace.note("claim", shard, epoch)
+        self.inner.claim(epochs)
+
+    def seal(self, shard: int, epoch: int) -> None:
+        self._trace.note("seal", shard, epoch)
+        self.inner.seal(shard, epoch)
+
+    def fence(self, shard: int) -> Fence:
+        return self.inner.fence(shard)
 
     def stats(self) -> JournalStats:
         return self.inner.stats()

@@ -6,6 +6,10 @@ the pass by the age of its tasks first, and `_r` is the generator that shuffles.
 touches them; a canary test holds the pinned Trio to what we rely on, and `run_seeded` refuses a Trio without
 them. The clock is Trio's own MockClock, which jumps to the next deadline whenever all tasks wait.
 
+A program of a run can be stopped, as by SIGSTOP, and go on later or never: what its tasks have in common is
+the value of the context variable `program`, which tasks inherit. A third private part serves that, the queue
+of tasks that may run.
+
 Two things that would still differ between runs are taken out: the garbage collector sleeps during a run, as
 it ends forgotten generators at moments of its own, and nothing of the trace is an address or hangs on the
 interpreter's hash seed.
@@ -24,6 +28,7 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any, TypeVar, final
 
@@ -169,3 +174,51 @@ def run_seeded(seed: int, async_fn: Callable[..., Awaitable[T]], *args: object, 
     with _seeded_order(seed):
         result: T = trio.run(async_fn, *args, clock=clock, instruments=[recorder])
         return result
+
+
+# -- programs that are stopped ---------------------------------------------------------------------------
+
+# Of which program a task is a part; inherited by the tasks that it starts.
+program: ContextVar[object] = ContextVar("program", default=None)
+
+
+@final
+class _Runnable(deque[trio.lowlevel.Task]):
+    """Trio's queue of the tasks that may run; those of stopped programs wait beside it."""
+
+    def __init__(self, tasks: deque[trio.lowlevel.Task]) -> None:
+        super().__init__(tasks)
+        self.stopped: dict[object, list[trio.lowlevel.Task]] = {}
+
+    def append(self, task: trio.lowlevel.Task, /) -> None:
+        waiting = self.stopped.get(task.context.get(program)) if self.stopped else None
+        if waiting is None:
+            super().append(task)
+        else:
+            waiting.append(task)
+
+
+def _runnable() -> _Runnable:
+    runner = _run.GLOBAL_RUN_CONTEXT.runner
+    if not isinstance(runner.runq, _Runnable):
+        runner.runq = _Runnable(runner.runq)
+    return runner.runq
+
+
+def stop_program(which: object) -> None:
+    """Let no task run whose `program` is this one, until `continue_program`.
+
+    Deadlines pass meanwhile, and what others do to such a task (a message, a cancellation) is there for it when
+    it goes on. A task whose turn has come in this very pass of the loop still takes that one step.
+    """
+    queue = _runnable()
+    if which not in queue.stopped:
+        waiting = queue.stopped[which] = [task for task in queue if task.context.get(program) is which]
+        for task in waiting:
+            queue.remove(task)
+
+
+def continue_program(which: object) -> None:
+    """Let the tasks of a program run again; nothing if it is not stopped."""
+    queue = _runnable()
+    queue.extend(queue.stopped.pop(which, ()))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import NoReturn, TypeVar, final
 
 import trio
@@ -26,8 +26,9 @@ import trio
 from ..durable.journal import Journal
 from ..kernel.exits import Crash
 from ..kernel.process import Process
-from ..kernel.world import Coordination, Transport, World
+from ..kernel.world import Coordination, Heart, Transport, World
 from .disk import TracedJournal
+from .heart import beating
 from .network import Network
 from .scheduler import Trace
 
@@ -109,8 +110,14 @@ class SeededWorld:
         self._trace.note("open", path, node, journal.epoch)
         return TracedJournal(journal, self._trace)
 
-    async def run_blocking(self, work: Callable[[], T]) -> T:
-        """Do the work on the loop, and let others run for up to 5 ms as if it took that long."""
+    def open_coordination(self, path: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def run_blocking(self, work: Callable[[], T], *, abandon: bool = False) -> T:
+        """Do the work on the loop, and let others run for up to 5 ms as if it took that long.
+
+        Whoever is cancelled meanwhile does not know whether it was done, whatever `abandon` is.
+        """
         await trio.sleep(self.random.uniform(0.0, 0.005))
         result = work()
         await trio.sleep(self.random.uniform(0.0, 0.005))
@@ -118,6 +125,9 @@ class SeededWorld:
 
     def beside(self, look: Callable[[], None], seconds: float) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def heart(self, seconds: float) -> AbstractAsyncContextManager[Heart]:
+        return beating(seconds)
 
     def exit(self, code: int) -> NoReturn:
         self._trace.note("node exit", self._host, code)

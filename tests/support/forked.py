@@ -60,7 +60,11 @@ def run_forked(
 
 
 def _child(
-    main: Callable[[list[str]], int], arguments: list[str], cwd: Path, env: Mapping[str, str], files: list[IO[bytes]]
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    files: Sequence[IO[bytes]],
 ) -> NoReturn:
     code = 1
     try:

@@ -10,7 +10,7 @@ import trio
 from trio._core import _run
 
 from runtime.errors import InternalError, Misuse
-from runtime.testing import Trace, run_seeded
+from runtime.testing import Trace, continue_program, program, run_seeded, stop_program
 
 
 async def _race(order: list[int]) -> None:
@@ -96,3 +96,41 @@ def test_a_trace_keeps_its_last_notes() -> None:
     other.note("c")
     assert one.digest == same.digest != other.digest
     assert list(one.last) == ["('b',)"]
+
+
+def test_a_program_that_is_stopped_takes_no_step_until_it_goes_on() -> None:
+    """Its tasks stand still while time passes for the others, and find then what has come and what is over."""
+    steps: list[tuple[str, float]] = []
+
+    async def member(name: str) -> None:
+        while True:
+            await trio.sleep(1.0)  # virtual
+            steps.append((name, trio.current_time()))
+
+    async def run(which: object, name: str) -> None:
+        program.set(which)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(member, name + "'s child")
+            nursery.start_soon(member, name)
+
+    async def main() -> None:
+        one, other = object(), object()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, one, "one")
+            nursery.start_soon(run, other, "other")
+            await trio.sleep(2.5)  # virtual
+            stop_program(one)
+            stop_program(one)
+            await trio.sleep(5.0)  # virtual
+            assert [name for name, when in steps if when > 2.5 and name.startswith("one")] == []
+            continue_program(one)
+            continue_program(one)
+            await trio.sleep(0.1)  # virtual
+            # Its sleep was over long ago: it finds that now.
+            assert [when for name, when in steps if when > 2.5 and name.startswith("one")] == [7.5, 7.5]
+            stop_program(other)
+            nursery.cancel_scope.cancel()
+            continue_program(other)
+
+    run_seeded(1, main)
+    assert len([name for name, _ in steps if name.startswith("other")]) == 14

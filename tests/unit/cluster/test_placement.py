@@ -1,0 +1,238 @@
+"""Which shard a key belongs to, for ever; who gets which shard; and what one node does about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.cluster.placement import (
+    Claim,
+    Lost,
+    Own,
+    Placement,
+    Release,
+    Shard,
+    excess,
+    shard_of,
+    shard_row,
+    shards_of,
+    share,
+)
+from runtime.errors import Misuse
+
+ALONE = {"serving": True, "up": ["a"], "alive": ["a"]}
+BOTH = {"serving": True, "up": ["a", "b"], "alive": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "shard"),
+    [
+        ("table", "t-042", 16),
+        ("table", "t-043", 222),
+        ("wallet", "ann", 213),
+        ("", "", 54),
+        ("tisch", "für alle ♠", 195),
+    ],
+)
+def test_a_key_stays_in_its_shard(kind: str, key: str, shard: int) -> None:
+    """Golden values: they may never change, because data lie by them."""
+    assert shard_of(kind, key) == shard
+
+
+def test_kind_and_key_are_kept_apart() -> None:
+    """The kind's length is part of what is hashed, so moving a letter from one to the other is another entity."""
+    pairs = {shard_of("table", "t1", 4096), shard_of("tablet", "1", 4096), shard_of("tabl", "et1", 4096)}
+    assert len(pairs) == 3
+
+
+def test_keys_are_spread() -> None:
+    """Of 25,600 keys no shard of 256 has less than half or more than twice its share."""
+    counts = Counter(shard_of("table", f"t-{n}") for n in range(25_600))
+    assert len(counts) == 256
+    assert all(50 <= count <= 200 for count in counts.values())
+
+
+@pytest.mark.parametrize("shards", [0, -1, 4097])
+def test_a_count_out_of_bounds_is_misuse(shards: int) -> None:
+    """There are 1 to 4096 shards."""
+    with pytest.raises(Misuse):
+        shard_of("table", "t", shards)
+    assert shard_of("table", "t", 1) == 0
+
+
+names = st.lists(st.sampled_from("abcde"), min_size=1, unique=True).map(sorted)
+
+
+@given(nodes=names, owned=st.dictionaries(st.integers(0, 40), st.sampled_from("abcdefg")))
+def test_a_share_goes_to_the_least_and_is_everybodys_answer(nodes: list[str], owned: dict[int, str]) -> None:
+    """Each free shard is given, nobody who has more than the least gets one, and all come to the same answer."""
+    free = [shard for shard in range(41) if shard not in owned]
+    given_to = share(owned, free, nodes)
+    assert sorted(given_to) == free
+    assert given_to == share(dict(reversed(owned.items())), list(reversed(free)), nodes)
+    before = Counter(owner for owner in owned.values() if owner in nodes)
+    after = before + Counter(given_to.values())
+    assert all(after[name] - min(after[one] for one in nodes) <= 1 for name in given_to.values())
+    assert share(owned, free, []) == {}
+
+
+@given(
+    nodes=names, owned=st.dictionaries(st.integers(0, 40), st.sampled_from("abcde")), fixed=st.sets(st.integers(0, 40))
+)
+def test_what_is_too_much_is_no_more_than_needed(nodes: list[str], owned: dict[int, str], fixed: set[int]) -> None:
+    """All give up only so much that the rest is balanced; who has its share or less gives nothing; nothing fixed."""
+    owned = {shard: owner for shard, owner in owned.items() if owner in nodes}
+    load = Counter(owned.values())
+    moved = 0
+    for name in nodes:
+        given_up = excess(owned, 0, nodes, name, ())
+        assert all(owned[shard] == name for shard in given_up)
+        load[name] -= len(given_up)
+        moved += len(given_up)
+        assert not fixed & set(excess(owned, 0, nodes, name, fixed))
+    share_of_each = len(owned) / len(nodes)
+    assert max(load[name] for name in nodes) <= share_of_each + 1
+    assert moved <= sum(max(0, count - int(share_of_each)) for count in Counter(owned.values()).values())
+    assert excess(owned, 0, nodes, "stranger", ()) == []
+
+
+# -- one node --------------------------------------------------------------------------------------------
+
+
+def claims(effects: list[object]) -> dict[int, Shard]:
+    return {one.shard: one.row for one in effects if isinstance(one, Claim)}
+
+
+def made(placement: Placement, effects: list[object]) -> list[object]:
+    """What follows when all claims are made."""
+    return [more for one in effects if isinstance(one, Claim) for more in placement.claimed(one)]
+
+
+def held(placement: Placement) -> dict[int, tuple[int, Shard]]:
+    """The rows as the node has them."""
+    return {shard: (row.epoch + 1, row) for shard, row in placement.rows().items()}
+
+
+def test_the_first_node_claims_all() -> None:
+    """Epochs begin above the store's own, and each shard's home is the store."""
+    placement = Placement("a", 3, 4, store="disk", floor=17)
+    effects = placement.looked({}, **ALONE)
+    assert claims(effects) == {shard: Shard("a", 3, 18, "disk") for shard in range(4)}
+    assert placement.owner(0) is None
+    assert made(placement, effects) == [Own(shard, 18, "disk") for shard in range(4)]
+    assert (placement.owner(3), placement.serves(3)) == (("a", 18), 18)
+    assert placement.looked({}, **ALONE) == []
+
+
+def test_a_node_claims_only_its_share() -> None:
+    """Two nodes that find the same free shards claim disjoint halves of them."""
+    one = claims(Placement("a", 1, 6).looked({}, **BOTH))
+    other = claims(Placement("b", 1, 6).looked({}, **BOTH))
+    assert sorted([*one, *other]) == list(range(6))
+    assert len(one) == len(other) == 3
+
+
+def test_a_restarted_node_claims_its_shards_anew() -> None:
+    """Rows of its former life are its own, under a higher epoch, at once, whatever the others have."""
+    rows = {shard: (5, Shard("a", 1, 9, "disk")) for shard in range(4)}
+    placement = Placement("a", 2, 4, store="disk")
+    assert claims(placement.looked(rows, **BOTH)) == {shard: Shard("a", 2, 10, "disk") for shard in range(4)}
+
+
+def test_a_claim_whose_answer_was_lost_is_owned_when_it_shows() -> None:
+    """A row of this life with the epoch that it tried to claim is its own."""
+    placement = Placement("a", 2, 1, store="disk")
+    (claim,) = placement.looked({}, **ALONE)
+    assert placement.looked({0: (1, claim.row)}, **ALONE) == [Own(0, 1, "disk")]
+
+
+def test_a_claim_of_before_a_pause_is_not_owned_after_it() -> None:
+    """If the lease was over in between, others may act on it: the shard is claimed anew, whatever the row says."""
+    placement = Placement("a", 2, 1, store="disk")
+    (claim,) = placement.looked({}, **ALONE)
+    assert placement.ceased() == []
+    assert claims(placement.looked({0: (1, claim.row)}, **ALONE)) == {0: Shard("a", 2, 2, "disk")}
+
+
+def test_after_a_pause_a_shard_is_claimed_anew() -> None:
+    """What was given up with the lease is served again only under a new epoch."""
+    placement = Placement("a", 2, 1, store="disk")
+    made(placement, placement.looked({}, **ALONE))
+    assert placement.ceased() == [Lost(0, 1)]
+    assert placement.serves(0) is None
+    assert placement.looked({}, serving=False, up=[], alive=[]) == []
+    assert claims(placement.looked({}, **ALONE)) == {0: Shard("a", 2, 2, "disk")}
+
+
+def test_a_shard_that_somebody_took_is_lost() -> None:
+    """As soon as a row names another, the node stops serving; an older answer that comes late changes nothing."""
+    placement = Placement("a", 2, 1)
+    made(placement, placement.looked({}, **ALONE))
+    taken = Shard("b", 1, 2)
+    assert placement.looked({0: (2, taken)}, **BOTH) == [Lost(0, 1)]
+    assert placement.looked({0: (1, Shard("a", 2, 1))}, **BOTH) == []
+    assert placement.owner(0) == ("b", 2)
+
+
+def test_a_dead_nodes_shards_wait_for_their_data() -> None:
+    """With data elsewhere a shard waits; without, it is taken over; and who holds the data takes it in any case."""
+    rows = {0: (1, Shard("b", 1, 4, "disk-b")), 1: (1, Shard("b", 1, 4, ""))}
+    placement = Placement("a", 1, 2, store="disk-a")
+    assert placement.looked(rows, **BOTH) == []
+    assert claims(placement.looked(rows, **ALONE)) == {1: Shard("a", 1, 5, "disk-a")}
+    placement.stores.add("disk-b")
+    assert claims(placement.looked(rows, **ALONE))[0] == Shard("a", 1, 5, "disk-b")
+
+
+def test_the_same_name_without_the_data_gets_nothing_of_it() -> None:
+    """A node that bears the name, but holds another store, waits like everybody else."""
+    rows = {0: (1, Shard("a", 1, 4, "old disk"))}
+    assert Placement("a", 2, 1, store="new disk").looked(rows, **ALONE) == []
+
+
+def test_a_second_node_is_given_what_is_not_written() -> None:
+    """The first gives up half of its shards, the last ones first, but none with data; not while anybody is in doubt."""
+    placement = Placement("a", 1, 8, store="disk")
+    made(placement, placement.looked({}, **ALONE))
+    doubt = {"serving": True, "up": ["a"], "alive": ["a", "b"]}
+    assert placement.looked({}, **doubt, written=lambda shard: False) == []
+    effects = placement.looked({}, **BOTH, written=lambda shard: shard > 5)
+    assert effects == [Release(shard, 1, 1, Shard("", 0, 1, "")) for shard in (5, 4, 3, 2)]
+    assert [placement.serves(shard) for shard in range(8)] == [1, 1, None, None, None, None, 1, 1]
+    placement.released(effects[0])
+    assert placement.owner(5) is None
+    # What could not be set free after all is claimed anew.
+    assert sorted(claims(placement.looked({}, **BOTH))) == [2, 3, 4]
+    assert Placement("a", 1, 8).looked({}, **BOTH) != []
+
+
+def test_a_node_with_all_written_gives_up_nothing() -> None:
+    """Without live moves a newcomer gets only what has no data."""
+    placement = Placement("a", 1, 8, store="disk")
+    made(placement, placement.looked({}, **ALONE))
+    assert placement.looked({}, **BOTH) == []
+
+
+def test_who_leaves_sets_free_what_has_no_data() -> None:
+    """The rest is lost to it, and waits for its return."""
+    placement = Placement("a", 1, 2, store="disk")
+    made(placement, placement.looked({}, **ALONE))
+    assert placement.leaving(lambda shard: shard == 0) == [Lost(0, 1), Release(1, 1, 1, Shard("", 0, 1, ""))]
+    assert placement.served == {}
+
+
+def test_a_shard_whose_store_refused_is_claimed_anew() -> None:
+    """What was dropped is not served, and the next look claims a higher epoch."""
+    placement = Placement("a", 1, 1, store="disk")
+    made(placement, placement.looked({}, **ALONE))
+    assert (placement.dropped(0), placement.dropped(0)) == ([Lost(0, 1)], [])
+    assert claims(placement.looked({}, **ALONE)) == {0: Shard("a", 1, 2, "disk")}
+
+
+def test_rows_are_found_by_their_names() -> None:
+    """A shard's row bears its number; rows of other kinds are passed over."""
+    assert shard_row(42) == "shard/00042"
+    assert shards_of([("cluster", 1, "x"), ("shard/00042", 2, Shard("a"))]) == {42: (2, Shard("a"))}
