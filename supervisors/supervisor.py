@@ -36,23 +36,14 @@ from runtime.kernel.fairness import BATCH, give_way
 from runtime.kernel.ids import Pid
 from runtime.kernel.parking import park
 from runtime.kernel.process import Body, Process, unlink
-from runtime.kernel.requests import Asker, Caller, ExitWatch, SystemCaller
+from runtime.kernel.requests import Caller, ExitWatch, SystemCaller
 from runtime.kernel.signals import Exit, content
 from runtime.kernel.table import Destination
 
 from . import strategy as machines
 from .backoff import Backoff
-from .specs import (
-    AutoShutdown,
-    BadSpec,
-    ChildSpec,
-    Flags,
-    Shutdown,
-    Strategy,
-    check_children,
-    check_flags,
-    check_spec,
-)
+from .specs import AutoShutdown, BadSpec, ChildSpec, Flags, Shutdown, Strategy, check_children, check_flags, check_spec
+from .strategy.events import BLOCKING, Answer, Ask, Done, Exited, Halt, Launch
 
 logger = logging.getLogger("banyan")
 
@@ -161,14 +152,19 @@ class Supervisor(Behaviour):
         return supervisor.__live, None
 
     async def __live(self, process: Process, _argument: object) -> object:
-        async with trio.open_nursery() as nursery:
-            self.__nursery = nursery
-            try:
-                return await self.__serve()
-            except ProcessExit as ended:
-                # Killed, or a bug of ours: children get the signal that a link would bring them.
-                await self.__abandon(ended.reason)
-                raise
+        try:
+            async with trio.open_nursery() as nursery:
+                self.__nursery = nursery
+                try:
+                    return await self.__serve()
+                except ProcessExit as ended:
+                    # Killed, or a bug of ours: children get the signal that a link would bring them.
+                    await self.__abandon(ended.reason)
+                    raise
+        finally:
+            # After the host's cancellation: who has no task yet was not reached by it.
+            pids = [one.pid for one in self.__machine.children.values() if one.pid is not None]
+            process.table.end_resting([pid._process for pid in pids if pid._process is not None])
         raise AssertionError("unreachable")
 
     __process: Process
@@ -199,22 +195,27 @@ class Supervisor(Behaviour):
             message = mailbox.popleft()
             if process.uncounted or process.senders:
                 message = process.took(message)
-            ending = await self.__take(process, message)
+            if type(message) is Caller:
+                process.current = message
+                ending = await self.__perform(Ask(message, message.request))
+                process.current = None
+            else:
+                ending = await self.__take(process, message)
         return ending.reason
 
     async def __take(self, process: Process, message: object) -> machines.Finish | None:
         if isinstance(message, Exit):
             if message.source == process.parent:
                 return await self.__perform(machines.Close(message.reason))
-            return await self.__perform(machines.Exited(message.source, message.reason))
+            return await self.__perform(Exited(message.source, message.reason))
         if isinstance(message, (machines.Retry, machines.Wake)):
             return await self.__perform(message)
         if isinstance(message, SystemCaller):
             stop = await serve_system(process, self, message)
             return await self.__perform(machines.Close(stop.reason)) if stop is not None else None
-        if isinstance(message, (Caller, Asker)):
+        if isinstance(message, Caller):
             process.current = message
-            ending = await self.__perform(machines.Ask(message, message.request))
+            ending = await self.__perform(Ask(message, message.request))
             process.current = None
             return ending
         logger.warning("supervisor %s got a message it does not know and dropped it: %r", process.pid, message)
@@ -222,36 +223,48 @@ class Supervisor(Behaviour):
 
     async def __perform(self, event: machines.Event) -> machines.Finish | None:
         """Let the machine decide and do as it says; Finish when the supervisor is to end."""
-        clock = self.__process.table.timers.clock
-        effects = self.__machine.handle(event, clock())
-        while True:
-            outcome: object = None
-            blocked = False
-            for effect in effects:
-                match effect:
-                    case machines.Launch(spec):
-                        outcome, blocked = await self.__launch(spec), True
-                    case machines.Halt(pid, spec):
-                        outcome, blocked = await self.__halt(pid, spec.shutdown), True
-                    case machines.HaltAll(children):
-                        outcome, blocked = await self.__halt_all(children), True
-                    case machines.Started():
-                        if self.__ack is not None:
-                            self.__ack.ok()
-                            self.__ack = None
-                    case machines.TryAgain(key):
-                        self.__process.post(machines.Retry(key))
-                    case machines.Wait():
-                        self.__set_alarm(effect)
-                    case machines.Answer(token, value):
-                        token.answer(value)  # type: ignore[attr-defined]  # the Caller given with Ask
-                    case machines.Report(what, key, reason):
-                        logger.info("supervisor %s: %s of %r: %r", self.__process.label, what, key, reason)
-                    case machines.Finish():
+        machine, table = self.__machine, self.__process.table
+        clock, before = table.timers.clock, machine.restarts
+        try:
+            effects = machine.handle(event, clock())
+            while True:
+                blocking: machines.Launch | machines.Halt | machines.HaltAll | None = None
+                for effect in effects:
+                    if type(effect) is Answer:
+                        effect.token.answer(effect.value)  # type: ignore[attr-defined]  # the Caller given with Ask
+                    elif type(effect) in BLOCKING:
+                        blocking = effect  # type: ignore[assignment]  # told by its type; it is the last one
+                    elif type(effect) is machines.Finish:
                         return effect
-            if not blocked:
-                return None
-            effects = self.__machine.handle(machines.Done(outcome), clock())
+                    else:
+                        self.__note(effect)
+                if blocking is None:
+                    return None
+                outcome: object
+                if type(blocking) is Launch:
+                    outcome = await self.__launch(blocking.spec)
+                elif type(blocking) is Halt:
+                    outcome = await self.__halt(blocking.pid, blocking.spec.shutdown)
+                else:
+                    outcome = await self.__halt_all(blocking.children)
+                effects = machine.handle(Done(outcome), clock())
+        finally:
+            table.counts.restarts += machine.restarts - before
+
+    def __note(self, effect: machines.Effect) -> None:
+        """Perform what is neither waited for nor an answer."""
+        match effect:
+            case machines.Started():
+                if self.__ack is not None:
+                    self.__ack.ok()
+                    self.__ack = None
+            case machines.TryAgain(key):
+                self.__process.post(machines.Retry(key))
+            case machines.Wait():
+                self.__set_alarm(effect)
+            case machines.Report(what, key, reason):
+                self.__process.table.counts.gave_up += what == "reached_max_restart_intensity"
+                logger.info("supervisor %s: %s of %r: %r", self.__process.label, what, key, reason)
 
     def __set_alarm(self, wait: machines.Wait) -> None:
         process = self.__process
@@ -297,11 +310,14 @@ class Supervisor(Behaviour):
         target = pid._process
         if target is None:
             return self.__queued_exit(pid)
+        reason = KILL if shutdown == "brutal_kill" else SHUTDOWN
+        if target.end_idle(reason):
+            return target.exiting
         watch = ExitWatch(None, process.task, target, pid)
         if target.deferred is None:
             target.deferred = {}
         target.deferred[watch] = None
-        target.exit_signal(process.pid, KILL if shutdown == "brutal_kill" else SHUTDOWN)
+        target.exit_signal(process.pid, reason)
         return watch
 
     def __queued_exit(self, pid: Pid) -> object:
@@ -435,8 +451,11 @@ class ChildRefused(BanyanError):
 
 
 async def _ask(supervisor: Destination, request: object, timeout: float) -> Any:
-    answer = await call(supervisor, request, timeout=timeout)
-    if isinstance(answer, machines.Refusal):
+    return _accepted(request, await call(supervisor, request, timeout=timeout))
+
+
+def _accepted(request: object, answer: Any) -> Any:
+    if type(answer) is machines.Refusal:
         raise ChildRefused(request, answer)
     return answer
 
@@ -460,13 +479,14 @@ async def start_child(
         request = machines.StartWith(tuple(spec))
     else:
         request = machines.StartChild(check_spec(spec))
-    pid: Pid | None = await _ask(supervisor, request, timeout)
+    pid: Pid | None = _accepted(request, await call(supervisor, request, timeout=timeout))
     return pid
 
 
 async def terminate_child(supervisor: Destination, which: str | Pid, *, timeout: float = math.inf) -> None:
     """Stop a child, by id (under a dynamic supervisor by pid); its spec stays, unless it is temporary (S47)."""
-    await _ask(supervisor, machines.TerminateChild(which), timeout)
+    request = machines.TerminateChild(which)
+    _accepted(request, await call(supervisor, request, timeout=timeout))
 
 
 async def restart_child(supervisor: Destination, child_id: str, *, timeout: float = math.inf) -> Pid | None:

@@ -65,7 +65,7 @@ async def node(request: pytest.FixtureRequest, _on_trio: None) -> AsyncIterator[
     from .node.node import Node
 
     async with Node("test", data=":memory:") as running:
-        recorder_of(running.table).keep(MESSAGES)
+        await recorder_of(running.table).keep(MESSAGES, changes=False)
         try:
             yield running
         finally:  # pytest hears of the failure when the node is gone
@@ -229,13 +229,13 @@ def _of_the_dead(table: ProcessTable) -> Iterator[str]:
 
 
 def _of_the_living(table: ProcessTable) -> Iterator[str]:
-    from runtime.behaviours.debug import Debug, line
-    from runtime.observe.shown import cut
+    from runtime.observe.recorder import recorder_of
     from runtime.observe.targets import name_of
 
+    recorder = recorder_of(table)
     for process in table.processes.values():
-        if isinstance(process.debug, Debug) and process.debug.kept:
-            lines = [cut(line(process, event)) for event in process.debug.kept]
+        lines = recorder.recent(process)
+        if lines:
             yield _paragraph(f"{name_of(process)} {process.pid}", lines)
 
 

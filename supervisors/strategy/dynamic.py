@@ -71,7 +71,7 @@ class DynamicMachine(Machine):
 
     def _forget(self, child: Child) -> None:
         super()._forget(child)
-        if child.before is not None:
+        if child.before is not None and self._between:
             self._between.pop(child.before, None)
 
     def _restart(self, child: Child) -> Steps:
@@ -117,23 +117,17 @@ class DynamicMachine(Machine):
         return self._by_pid.get(pid) or self._between.get(pid)
 
     def _serve(self, request: object) -> Generator[Effect, object, object]:
+        if type(request) is StartChild and self.template is None:
+            spec = request.spec
+            if self.extra_arguments:
+                spec = replace(spec, args=(*self.extra_arguments, *spec.args))
+            return (yield from self._start_child(spec))
+        if type(request) is TerminateChild:
+            return (yield from self._terminate_child(request.key))
         match request:
-            case StartChild(spec) if self.template is None:
-                if self.extra_arguments:
-                    spec = replace(spec, args=(*self.extra_arguments, *spec.args))
-                return (yield from self._start_child(spec))
             case StartWith(args) if self.template is not None:
                 spec = replace(self.template, args=(*self.template.args, *args))
                 return (yield from self._start_child(spec))
-            case TerminateChild(pid):
-                if not isinstance(pid, Pid):
-                    return Refusal("not_offered", "children of a dynamic supervisor are known by pid")
-                child = self._find(pid)
-                if child is None:
-                    return None if pid._process is None else Refusal("not_found")
-                yield from self._halt(child)
-                self._forget(child)
-                return None
             case WhichChildren():
                 return [child.info for child in self.children.values()]
             case CountChildren():
@@ -146,6 +140,16 @@ class DynamicMachine(Machine):
                 return self.gauge(self._now)
             case _:
                 return Refusal("not_offered", request)
+
+    def _terminate_child(self, pid: object) -> Generator[Effect, object, object]:
+        if not isinstance(pid, Pid):
+            return Refusal("not_offered", "children of a dynamic supervisor are known by pid")
+        child = self._find(pid)
+        if child is None:
+            return None if pid._process is None else Refusal("not_found")
+        yield from self._halt(child)
+        self._forget(child)
+        return None
 
     def _start_child(self, spec: ChildSpec) -> Generator[Effect, object, object]:
         try:

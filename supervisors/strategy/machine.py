@@ -98,12 +98,14 @@ class Machine:
         self._tickets = 0
         self._steps: Steps | None = None
         self.finished = False
+        # How many restarts were ever allowed.
+        self.restarts = 0
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event; returns what to do, a blocking effect last if there is one."""
         self._now = now
         value: object = None
-        if isinstance(event, Done):
+        if type(event) is Done:
             if self._steps is None:
                 raise InternalError("a supervisor got an outcome it had not asked for: please report this")
             value = event.outcome
@@ -120,24 +122,24 @@ class Machine:
                 return effects
             value = None
             effects.append(effect)
-            if isinstance(effect, BLOCKING):
+            if type(effect) in BLOCKING:
                 return effects
 
     def _react(self, event: Event) -> Steps:
+        if type(event) is Ask:
+            return self._answer(event.token, event.request)
         match event:
-            case Boot():
-                return self._boot()
             case Exited(pid, reason):
                 return self._exited(pid, reason)
+            case Boot():
+                return self._boot()
             case Retry(key):
                 return self._retry(key)
             case Wake(key, ticket):
                 return self._wake(key, ticket)
-            case Ask(token, request):
-                return self._answer(token, request)
             case Close(reason):
                 return self._close(reason)
-            case Done():
+            case _:
                 raise InternalError("unreachable")
 
     def adopt(self, new: Machine) -> None:
@@ -244,6 +246,7 @@ class Machine:
             self._gone(child)
             yield from self._close(SHUTDOWN)
             return
+        self.restarts += 1
         backoff = child.spec.backoff or self.flags.backoff
         if backoff is None:
             yield from self._restart(child)
