@@ -28,7 +28,7 @@ from ..kernel.ids import Pid, Ref
 from ..kernel.messages import Call
 from ..kernel.selective import receive
 from ..kernel.signals import Down, Exit
-from ..kernel.table import Destination
+from ..kernel.table import Destination, current_table
 from . import frames
 from .client import Answered, Begin, Deliver, End, Join
 from .frames import Refusal
@@ -153,11 +153,14 @@ async def connection(stream: trio.abc.Stream, guest: Guest, bounds: Bounds, door
     trap_exit(True)
     try:
         if not await call(doorkeeper, _Enter(self_pid())):
+            current_table().counts.refused["connection", "no_room"] += 1
             await _turn_away(stream)
             return
         talk = _Conversation(guest, bounds, doorkeeper)
         cause = await serve(stream, bounds, talk.hold, written=talk.written)
         account = talk.entry.account if talk.entry is not None else "nobody"
+        if cause is not None:
+            talk.counts.refused["open connection", cause.reason] += 1
         why = cause.reason if cause is not None else "the client left"
         logger.info("connection %s of %s has ended: %s", self_pid(), account, why)
     finally:
@@ -184,6 +187,7 @@ class _Conversation:
         self.bounds = bounds
         self.doorkeeper = doorkeeper
         self.me = self_pid()
+        self.counts = current_table().counts
         self.entry: Entry | None = None
         self.watch: Ref | None = None
         self.rate = TokenBucket(bounds.rate, bounds.burst, now)
@@ -234,11 +238,15 @@ class _Conversation:
                 raise _too_fast(strike=True)
             reply = await answer(wire, text)
         except Refusal as refusal:
-            reply = frames.refused(refusal)
+            reply = self._refused(refusal)
             if refusal.strike and not self.strikes.take(world().now()):
                 wire.end(cause)
         if reply is not None:
             await wire.reply(reply)
+
+    def _refused(self, refusal: Refusal) -> bytes:
+        self.counts.refused["frame", refusal.reason] += 1
+        return frames.refused(refusal)
 
     # -- before the login ----------------------------------------------------------------------------
 
@@ -295,7 +303,7 @@ class _Conversation:
             answer = frames.reply(request.id, await self.guest.carry_out(entry, request))
         except Refusal as refusal:
             refusal.id = request.id
-            answer = frames.refused(refusal)
+            answer = self._refused(refusal)
         except CallFailed:
             # Not kept: whether it was done is not known, and a repetition finds out.
             raise Refusal("unavailable", "no answer in time: send it again with the same id", id=request.id) from None

@@ -16,28 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, final
 
 import trio
 
 from ..behaviours.gen import Ack, Behaviour
-from ..behaviours.sys import serve_system
-from ..kernel.parking import park
 from ..kernel.process import Body, Process
-from ..kernel.requests import Caller, SystemCaller
-from ..kernel.world import Listener
 from . import protocol
 from .backdoor import back_door
 from .connection import Connection
 from .door import Door
+from .listening import accept, serve_only_system
 from .protocol import Code, Refusal
 from .recorder import recorder_of
 from .repl import routed_stdout
 
 logger = logging.getLogger("banyan")
-
-# Seconds between two tries to accept, when the system is out of something.
-ACCEPT_PAUSE = 0.1
 
 
 @final
@@ -73,47 +68,23 @@ class AdminServer(Behaviour):
         async with process.table.world.transport.listen(door.address) as listener:
             with routed_stdout() if door.allow_eval else contextlib.nullcontext(), back_door(process.table, door):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._accept, listener, nursery, name="admin accept")
+                    nursery.start_soon(accept, listener, self._took(nursery), "admin server", name="admin accept")
                     ack.ok()
                     try:
-                        return await self._serve()
+                        return await serve_only_system(process, self, "an admin server is asked over its socket")
                     finally:
                         nursery.cancel_scope.cancel()
         raise AssertionError("unreachable")
 
-    async def _serve(self) -> object:
-        """Serve system messages, and drop all else: requests come over the socket."""
-        process = self._process
-        task = process.task
-        assert task is not None
-        while True:
-            mailbox = process.mailbox
-            if not mailbox:
-                task.custom_sleep_data = process
-                await park()
-                continue
-            message = process.took(mailbox.popleft())
-            if isinstance(message, SystemCaller):
-                ending = await serve_system(process, self, message)
-                if ending is not None:
-                    return ending.reason
-            elif isinstance(message, Caller):
-                message.refuse(NotImplementedError("an admin server is asked over its socket"))
-
-    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                async for stream in listener.connections():
-                    if self.connections >= self._door.limit:
-                        await self._turn_away(stream)
-                        continue
-                    self.connections += 1
-                    nursery.start_soon(self._connection, stream, name="admin connection")
+    def _took(self, nursery: trio.Nursery) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+        async def took(stream: trio.abc.Stream) -> None:
+            if self.connections >= self._door.limit:
+                await self._turn_away(stream)
                 return
-            except OSError as error:
-                # Out of file numbers or memory: those who are here may leave, so this passes.
-                logger.warning("the admin server cannot accept: %s", error)
-                await trio.sleep(ACCEPT_PAUSE)
+            self.connections += 1
+            nursery.start_soon(self._connection, stream, name="admin connection")
+
+        return took
 
     async def _connection(self, stream: trio.abc.Stream) -> None:
         try:
@@ -137,6 +108,7 @@ class AdminServer(Behaviour):
         await Connection(stream, peer, self._door, self._process).serve()
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
+        self._process.table.counts.refused["admin connection", "no_room"] += 1
         refusal = Refusal(
             "this node takes no more admin connections now",
             f"{self._door.limit} are open",

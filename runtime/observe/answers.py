@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
 
+import msgspec
 import trio
 
 from ..behaviours import sys
@@ -18,16 +19,17 @@ from ..errors import CallFailed, CallTimeout
 from ..kernel.exits import KILL, NORMAL, SHUTDOWN
 from ..kernel.process import Process
 from ..kernel.table import ProcessTable
-from . import inside, past, protocol
+from . import cluster, inside, past, protocol, set_aside
 from .doctor import doctor
 from .door import Door
 from .facts import config_json, node_json
-from .processes import ps_in_pieces, subtree
+from .pieces import in_pieces
+from .processes import listing_json, ps_in_pieces
 from .protocol import Code, Refusal
-from .queries import tree_json
+from .queries import missing, tree_json
 from .recorder import recorder_of
-from .repl import matching
-from .targets import child_view, find, name_of, names, nobody, resolve
+from .repl import MATCHES_LIMIT, matching
+from .targets import child_view, find, missing_child, name_of, names, nobody, resolve, resolve_in_pieces
 from .tracing import trace
 
 _REASONS: dict[str, object] = {"kill": KILL, "shutdown": SHUTDOWN, "normal": NORMAL}
@@ -47,15 +49,21 @@ Answerable = (
     | protocol.At
     | protocol.Store
     | protocol.Config
+    | protocol.Nodes
+    | protocol.Shards
     | protocol.Doctor
     | protocol.Names
     | protocol.Complete
+    | protocol.Poison
+    | protocol.Poisoned
     | protocol.Trace
     | protocol.Record
     | protocol.Kill
     | protocol.Suspend
     | protocol.Resume
     | protocol.Restart
+    | protocol.Replay
+    | protocol.Drop
     | protocol.Stop
 )
 
@@ -84,25 +92,51 @@ class Answers:
 
         Raises: Refusal.
         """
+        request = await self._pinned(request)
         match request:
             case protocol.Ps(limit=limit, sort=sort, window=window):
-                return (await ps_in_pieces(self._table, limit, sort, window)).to_json()
+                return await listing_json(await ps_in_pieces(self._table, limit, sort, window))
             case protocol.Tree(of=of):
                 return await self._tree(of)
+            case protocol.Names(prefix=prefix, limit=limit):
+                return {"names": await names(self._table, prefix, limit)}
+            case protocol.Complete(text=text):
+                return await self._complete(text)
+            case protocol.Timers(of=of, limit=limit):
+                one = resolve(self._table, of) if of is not None else None
+                return await inside.timers(self._table, one, limit)
+            case protocol.Record(messages=messages):
+                return {"recording": messages, "told": await recorder_of(self._table).keep(messages)}
             case protocol.At(of=of, position=position):
                 return await past.at(self._table, of, position)
             case protocol.Doctor():
                 return await doctor(self._table)
             case protocol.Trace(of=of, messages=messages, seconds=seconds):
-                return await trace(self._table, self._watched(of), messages, seconds)
+                return await trace(self._table, await self._watched(of), messages, seconds)
             case protocol.Suspend(target=target, timeout=timeout):
                 return await self._told("suspended", target, partial(sys.suspend, timeout=timeout))
             case protocol.Resume(target=target, timeout=timeout):
                 return await self._told("resumed", target, partial(sys.resume, timeout=timeout))
             case protocol.Restart(target=target, timeout=timeout):
                 return await self._restart(target, timeout)
+            case protocol.Replay(position=position, relaxed=relaxed, timeout=timeout):
+                return await set_aside.replay(self._table, position, timeout, relaxed=relaxed)
             case other:
                 return self._at_once(other)
+
+    async def _pinned(self, request: Answerable) -> Answerable:
+        """The request with the pid of who is meant in place of a name that has to be looked for."""
+        field = next((name for name in ("of", "target") if hasattr(request, name)), "")
+        target = getattr(request, field, None)
+        if not isinstance(target, str) or isinstance(request, protocol.Tree | protocol.Crashes | protocol.Shards):
+            return request
+        table = self._table
+        if find(table, target) is not None or (
+            isinstance(request, protocol.Log | protocol.At) and past.is_key(table, target)
+        ):
+            return request
+        process = await resolve_in_pieces(table, target)
+        return msgspec.structs.replace(request, **{field: repr(process.pid)})
 
     def _at_once(self, request: Any) -> object:
         """What is answered without waiting."""
@@ -119,8 +153,6 @@ class Answers:
             case protocol.Stack(of=of):
                 process = resolve(table, of)
                 return {"pid": repr(process.pid), "name": name_of(process), "stack": inside.stack(process)}
-            case protocol.Timers(of=of, limit=limit):
-                return inside.timers(table, resolve(table, of) if of is not None else None, limit)
             case protocol.Crashes(of=of, limit=limit):
                 recorder = recorder_of(table)
                 return {
@@ -134,14 +166,18 @@ class Answers:
                 return past.log(table, of, limit, before)
             case protocol.Store(prefix=prefix, limit=limit):
                 return past.store(table, prefix, limit)
+            case protocol.Poison(closed=closed, limit=limit):
+                return set_aside.waiting(table, closed=closed, limit=limit)
+            case protocol.Poisoned(position=position, relaxed=relaxed):
+                return set_aside.context(table, position, relaxed=relaxed)
+            case protocol.Drop(position=position, relaxed=relaxed):
+                return set_aside.drop(table, position, relaxed=relaxed)
+            case protocol.Nodes():
+                return cluster.nodes(table)
+            case protocol.Shards(of=of):
+                return cluster.shards(table, self.door.regions, of)
             case protocol.Config():
                 return config_json(table, self.door.facts, self.door.level)
-            case protocol.Names(prefix=prefix, limit=limit):
-                return {"names": names(table, prefix, limit)}
-            case protocol.Complete(text=text):
-                return self._complete(text)
-            case protocol.Record(messages=messages):
-                return {"recording": messages, "told": recorder_of(table).keep(messages)}
             case protocol.Kill(target=target, reason=reason):
                 return self._kill(resolve(table, target), reason)
             case protocol.Stop():
@@ -155,36 +191,40 @@ class Answers:
         table = self._table
         if of is None:
             return await tree_json(table, self.door.root)
-        process = find(table, of)
-        if process is None:
-            # A child's id, also of one that is not there now.
-            part = subtree(table, self.door.root, of)
-            return part.to_json() if part is not None else await tree_json(table, resolve(table, of).pid)
-        view = child_view(process)
+        try:
+            process = await resolve_in_pieces(table, of)
+        except Refusal:
+            child = await missing_child(table, of)  # one that is not there now has its line all the same
+            if child is None:
+                raise
+            return missing(child).to_json()
+        view = await child_view(process)
         if view is not None:
             return await tree_json(table, process.pid, view.id, view.type)
         if process.pid == self.door.root:
             return await tree_json(table, process.pid)
         return await tree_json(table, process.pid, process.label, "worker")
 
-    def _complete(self, text: str) -> dict[str, Any]:
+    async def _complete(self, text: str) -> dict[str, Any]:
         """Without typed lines: a word and the name of a process."""
         before, space, word = text.rpartition(" ")
         start = len(before) + len(space)
-        words: Any = self._table.names if space else dict.fromkeys(protocol.WORDS)
-        return {"start": start, "matches": matching(word, words)}
+        if not space:
+            return {"start": start, "matches": matching(word, list(protocol.WORDS))}
+        return {"start": start, "matches": await names(self._table, word, MATCHES_LIMIT)}
 
-    def _watched(self, targets: list[str]) -> list[Process]:
+    async def _watched(self, targets: list[str]) -> list[Process]:
         """Those that are meant, each once; `NAME*` means all whose name begins so."""
         found: dict[Process, None] = {}
         for target in targets:
             if target.endswith("*"):
-                fitting = [p for name, p in self._table.names.items() if name.startswith(target[:-1])]
+                names = self._table.names
+                fitting = [name async for name in in_pieces(list(names)) if name.startswith(target[:-1])]
                 if not fitting:
                     raise nobody(target)
-                found |= dict.fromkeys(fitting)
+                found |= {names[name]: None for name in fitting if name in names}
             else:
-                found[resolve(self._table, target)] = None
+                found[await resolve_in_pieces(self._table, target)] = None
         if len(found) > TRACED:
             why = f"{len(found)} fit, and a trace watches {TRACED} at most"
             raise Refusal("the trace was not begun", why, "name fewer", Code.REFUSED)

@@ -182,6 +182,8 @@ def _described(request: protocol.AnyRequest) -> str:
             return f"{protocol.operation_of(request)} {target[:AUDITED]!r}"
         case protocol.Trace(of=of, messages=messages, seconds=seconds):
             return f"trace {', '.join(repr(one) for one in of)[:AUDITED]} {messages} {seconds:g}"
+        case protocol.Replay(position=position, relaxed=relaxed) | protocol.Drop(position=position, relaxed=relaxed):
+            return f"{protocol.operation_of(request)} {position}{' relaxed' * relaxed}"
         case protocol.Record(messages=messages):
             return f"record {messages}"
         case other:

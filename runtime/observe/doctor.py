@@ -18,9 +18,11 @@ from ..durable.writer import SERVICE
 from ..kernel.process import Process
 from ..kernel.table import ProcessTable
 from .past import store
+from .pieces import PIECE
 from .processes import oldest, waits_for
-from .queries import PIECE
+from .protocol import Refusal
 from .recorder import recorder_of
+from .set_aside import waiting
 from .targets import name_of
 
 Severity = Literal["bad", "warn", "note"]
@@ -60,7 +62,7 @@ class Diagnosis:
 async def doctor(table: ProcessTable) -> Diagnosis:
     """Look a node over; a large one in pieces, between which all others run."""
     findings: list[Finding] = []
-    waiting: dict[Process, Process] = {}
+    calls: dict[Process, Process] = {}
     for index, process in enumerate(list(table.processes.values())):
         if index % PIECE == PIECE - 1:
             await trio.lowlevel.checkpoint()
@@ -68,13 +70,14 @@ async def doctor(table: ProcessTable) -> Diagnosis:
             continue
         target = waits_for(process)
         if target is not None:
-            waiting[process] = target
+            calls[process] = target
         findings += _of_process(process, target)
         findings += _of_supervisor(process)
-    findings += _circles(waiting)
-    findings += _queues(waiting)
+    findings += _circles(calls)
+    findings += _queues(calls)
     findings += _of_past(table)
     findings += _of_store(table)
+    findings += _of_set_asides(table)
     return Diagnosis(len(table.processes), tuple(sorted(findings, key=lambda one: _ORDER[one.severity])))
 
 
@@ -184,6 +187,18 @@ def _of_store(table: ProcessTable) -> list[Finding]:
         what = f"is filled to {view.bytes_used / view.bytes_limit:.0%}"
         return [Finding("note", view.path, what, "it grows its map when it must", "banyan store")]
     return []
+
+
+def _of_set_asides(table: ProcessTable) -> list[Finding]:
+    try:
+        found = waiting(table).commands
+    except Refusal:  # it keeps nothing, or the list is damaged, of which the log tells
+        return []
+    errors = {one.key: one.error for one in found}
+    return [
+        Finding("warn", key, f"has {count} command{'s' * (count > 1)} set aside", errors[key], "banyan poison")
+        for key, count in Counter(one.key for one in found).most_common(5)
+    ]
 
 
 def _who(process: Process) -> str:

@@ -14,6 +14,7 @@ import trio
 
 from ..kernel.ids import Pid
 from ..kernel.process import Process
+from .cluster import Regions
 from .facts import Facts
 from .protocol import Code, Level, Refusal, Request, operation_of
 
@@ -73,6 +74,7 @@ class Door:
             nobody here knows supervisors.
         back: where the back door is, which answers also while the loop is held; None for none.
         interrupt: breaks what holds the loop, asked from another thread; who it was, or None if nothing did.
+        regions: what is known here of the shards of its regions; None if nobody here knows regions.
     """
 
     address: str
@@ -87,6 +89,7 @@ class Door:
     restart: Callable[[Process], Awaitable[str]] | None = None
     back: Path | None = None
     interrupt: Callable[[], str | None] | None = None
+    regions: Regions | None = None
 
     @property
     def level(self) -> Level:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import linecache
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Any, final
 
 from ..behaviours.gen import Behaviour
@@ -24,6 +26,7 @@ from ..kernel.requests import Caller, SystemCaller
 from ..kernel.signals import Down, Exit, content
 from ..kernel.table import ProcessTable
 from ..kernel.timers import Timer
+from .pieces import in_pieces, least
 from .processes import Row, oldest, row_of, sequence_of
 from .shown import VALUE_LIMIT, Frame, cut, fields_of, formatted, frames_of, seen
 from .targets import name_of
@@ -223,8 +226,18 @@ def calling(caller: Caller) -> Process | None:
 
 
 def stack(process: Process) -> tuple[Frame, ...]:
-    """Where a process is, outermost call first, without what its variables hold; empty before its first step."""
-    return frames_of(process.task.iter_await_frames()) if process.task is not None else ()
+    """Where a process is, outermost call first, without what its variables hold; empty before its first step.
+
+    Of one that has had no message yet, and so no task, it is where it will wait for one.
+    """
+    if process.task is not None:
+        return frames_of(process.task.iter_await_frames())
+    if process.resting is None:
+        return ()
+    body: Any = process.resting[1]
+    code = body.__code__
+    source = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return (Frame(code.co_filename, code.co_firstlineno, code.co_qualname, source),)
 
 
 # -- its timers ----------------------------------------------------------------------------------------
@@ -251,19 +264,25 @@ class TimersView:
     timers: tuple[TimerView, ...]
 
 
-def timers(table: ProcessTable, of: Process | None = None, limit: int = 100) -> TimersView:
-    """The timers of a node, or those for one process, the next first."""
+async def timers(table: ProcessTable, of: Process | None = None, limit: int = 100) -> TimersView:
+    """The timers of a node, or those for one process, the next first; many are read in pieces."""
     now = table.timers.clock()
-    pending = table.timers.pending()
-    found = [one for one in pending if isinstance(one, Timer) and (of is None or _is_for(one, of))]
-    return TimersView(
-        len(found),
-        sum(1 for one in pending if not isinstance(one, Timer)),
-        tuple(
-            TimerView(max(0.0, one.due - now), _destination(one), _kind(one), _message(table, one))
-            for one in found[:limit]
-        ),
-    )
+    counted = [0, 0]
+
+    async def wanted() -> AsyncIterator[Timer]:
+        async for one in in_pieces(table.timers.set_now()):
+            if not one.waiting:
+                continue
+            if not isinstance(one, Timer):
+                counted[1] += 1
+            elif of is None or _is_for(one, of):
+                counted[0] += 1
+                yield one
+
+    found = await least(wanted(), limit, attrgetter("due"))
+    total, deadlines = counted
+    views = (TimerView(max(0.0, one.due - now), _destination(one), _kind(one), _message(table, one)) for one in found)
+    return TimersView(total, deadlines, tuple([one async for one in in_pieces(views)]))
 
 
 def _is_for(timer: Timer, process: Process) -> bool:

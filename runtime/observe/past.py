@@ -159,8 +159,8 @@ async def at(table: ProcessTable, target: str, position: int | None = None) -> A
     except HistoryError as error:
         said, _, advice = str(error).rpartition("; ")
         raise Refusal(f"the past of {key!r} cannot be told", said, advice, Code.FAILED) from error
-    text, fields = _state(behaviour, state)
-    earlier = _state(behaviour, before)[1] if entry is not None else fields
+    text, fields = shown_state(behaviour, state)
+    earlier = shown_state(behaviour, before)[1] if entry is not None else fields
     told = _shown(behaviour, entry) if entry is not None else None
     return AtView(key, wanted, last, told, text, fields, difference(earlier, fields))
 
@@ -192,15 +192,20 @@ def store(table: ProcessTable, prefix: str = "", limit: int = 20) -> StoreView:
 def _meant(table: ProcessTable, target: str) -> tuple[str, Journal, EventSourced[Any, Any] | None]:
     """The key that is meant, where it is kept, and its living behaviour, if it has one."""
     process = find(table, target)
-    if process is None and len(target.encode("utf-8", "replace")) <= MAX_KEY and target.isprintable():
-        journal = _kept_in(table, target)
-        if target and journal.head(target) > 0:
-            return target, journal, None
+    if process is None and is_key(table, target):
+        return target, _kept_in(table, target), None
     behaviour = (process if process is not None else resolve(table, target)).behaviour
     if not isinstance(behaviour, EventSourced):
         why = f"it is a {type(behaviour).__qualname__}" if behaviour is not None else "it is a plain function"
         raise Refusal(f"{target!r} has no journal", why, "log and at are for durable processes", Code.NOT_FOUND)
     return behaviour.key, _kept_in(table, behaviour.key), behaviour
+
+
+def is_key(table: ProcessTable, target: str) -> bool:
+    """Whether the store has a history under that key; raises Refusal (4) if there is no store."""
+    if not target or len(target.encode("utf-8", "replace")) > MAX_KEY or not target.isprintable():
+        return False
+    return _kept_in(table, target).head(target) > 0
 
 
 def _kept_in(table: ProcessTable, key: str) -> Journal:
@@ -258,6 +263,12 @@ def _unreadable(key: str, error: StoreError) -> Refusal:
     return Refusal(f"the journal of {key!r} cannot be read", said, advice, Code.REFUSED)
 
 
+def entry_of(journal: Journal, behaviour: object, key: str, sequence: int) -> LogEntry | None:
+    """One entry of a key as its process allows it to be seen; None if it is not kept any more."""
+    entries = _read(journal, key, sequence - 1, 1) if sequence >= journal.first(key) else []
+    return _shown(behaviour if isinstance(behaviour, EventSourced) else None, entries[0]) if entries else None
+
+
 def _shown(behaviour: EventSourced[Any, Any] | None, entry: Entry) -> LogEntry:
     try:
         if behaviour is not None:
@@ -270,7 +281,8 @@ def _shown(behaviour: EventSourced[Any, Any] | None, entry: Entry) -> LogEntry:
     return LogEntry(entry.sequence, entry.wall, entry.sender, entry.number, texts, answer)
 
 
-def _state(behaviour: object, state: object) -> tuple[str, dict[str, str]]:
+def shown_state(behaviour: object, state: object) -> tuple[str, dict[str, str]]:
+    """A state as text and by its parts, as its process allows; never fails for what that does."""
     try:
         found = formatted(behaviour, state)
     except Exception as error:  # a formatter of the application

@@ -23,7 +23,8 @@ from ..kernel.process import Process
 from ..kernel.requests import Caller, ExitWatch
 from ..kernel.signals import content
 from ..kernel.table import ProcessTable
-from .queries import PIECE, Gauge, TreeNode, tree
+from .pieces import PIECE, in_pieces, least, list_json
+from .queries import Gauge, TreeNode, tree
 from .requests import SortBy
 from .targets import find, full_name, name_of
 
@@ -31,6 +32,7 @@ __all__ = [
     "Listing",
     "Row",
     "find",
+    "listing_json",
     "printable",
     "ps",
     "ps_in_pieces",
@@ -45,6 +47,8 @@ __all__ = [
 LOOKED_THROUGH = 100
 # Values of one process that are weighed; what lies beyond is not counted.
 WEIGHED = 500
+# Processes that are weighed before all others have a turn: it takes some ten times as long as a look.
+WEIGHING = 20
 
 
 @final
@@ -187,7 +191,10 @@ def _weigh(value: object, most: int) -> int:
     """The sizes of a value and of what it holds, as far as that is data and nothing of the machinery."""
     seen: set[int] = set()
     waiting, total = [value], 0
-    while waiting and len(seen) < most:
+    # The machinery is not weighed, but it takes its time to pass over it: a supervisor holds much of it.
+    for _ in range(4 * most):
+        if not waiting or len(seen) >= most:
+            break
         one = waiting.pop()
         if id(one) in seen or isinstance(one, _MACHINERY):
             continue
@@ -254,7 +261,7 @@ class Listing:
 def ps(table: ProcessTable, limit: int = 1000, sort: SortBy = "mailbox") -> Listing:
     """The processes of a node, at most `limit`, read at once: by the length of their mailboxes, then by age."""
     found = [(_rank(sort, process, None), process) for process in table.processes.values()]
-    return Listing(_first(found, limit, sort, {}), len(table.processes))
+    return Listing(_first(found, limit, sort), len(table.processes))
 
 
 async def ps_in_pieces(
@@ -266,19 +273,30 @@ async def ps_in_pieces(
         async for process in _in_pieces(table):
             before[process] = (_turns(process), len(process.mailbox or ()))
         await trio.sleep(window)
-    found: list[tuple[_Rank, Process]] = []
-    async for process in _in_pieces(table):
-        found.append((_rank(sort, process, before.get(process)), process))
-        if len(found) > 2 * limit + 5 * PIECE:
-            found = heapq.nsmallest(limit, found, key=itemgetter(0))  # here, so that the last look is no long one
-    return Listing(_first(found, limit, sort, before), len(table.processes), window)
+    weighing = WEIGHING if sort == "memory" else PIECE
+    ranked = ((_rank(sort, process, before.get(process)), process) async for process in _in_pieces(table, weighing))
+    found = await least(ranked, limit, itemgetter(0))
+    memory = len(found) <= PIECE or sort == "memory"
+    rows = [
+        _row(process, before, memory=memory)
+        async for _, process in in_pieces(found, WEIGHING if memory else PIECE)
+        if process.pid._process is process
+    ]
+    return Listing(tuple(rows), len(table.processes), window)
 
 
-async def _in_pieces(table: ProcessTable) -> AsyncIterator[Process]:
+async def listing_json(listing: Listing) -> dict[str, Any]:
+    """A list as the admin protocol sends it, made in pieces between which all others run."""
+    return {
+        "total": listing.total,
+        "window": listing.window,
+        "processes": await list_json(list(listing.rows)),
+    }
+
+
+async def _in_pieces(table: ProcessTable, size: int = PIECE) -> AsyncIterator[Process]:
     """All processes; those that end meanwhile are left out."""
-    for index, process in enumerate(list(table.processes.values())):
-        if index % PIECE == PIECE - 1:
-            await trio.lowlevel.checkpoint()
+    async for process in in_pieces(list(table.processes.values()), size):
         if process.pid._process is process:
             yield process
 
@@ -305,15 +323,17 @@ def _rank(sort: SortBy, process: Process, before: tuple[int, int] | None) -> _Ra
             return 0, number
 
 
-def _first(
-    found: list[tuple[_Rank, Process]], limit: int, sort: SortBy, before: dict[Process, tuple[int, int]]
-) -> tuple[Row, ...]:
-    least = heapq.nsmallest(max(0, limit), found, key=itemgetter(0))
-    rows = [(row_of(p, memory=len(least) <= PIECE or sort == "memory"), before.get(p), p) for _, p in least]
-    return tuple(
-        row if was is None else dataclasses.replace(row, new_turns=_turns(p) - was[0], new_mailbox=row.mailbox - was[1])
-        for row, was, p in rows
-    )
+def _first(found: list[tuple[_Rank, Process]], limit: int, sort: SortBy) -> tuple[Row, ...]:
+    first = heapq.nsmallest(max(0, limit), found, key=itemgetter(0))
+    memory = len(first) <= PIECE or sort == "memory"
+    return tuple(_row(process, {}, memory=memory) for _, process in first)
+
+
+def _row(process: Process, before: dict[Process, tuple[int, int]], *, memory: bool) -> Row:
+    row, was = row_of(process, memory=memory), before.get(process)
+    if was is None:
+        return row
+    return dataclasses.replace(row, new_turns=_turns(process) - was[0], new_mailbox=row.mailbox - was[1])
 
 
 def table_lines(rows: list[dict[str, Any]], total: int) -> Iterator[str]:
@@ -367,9 +387,9 @@ def size(count: int | None) -> str:
     """Bytes as a person reads them in a column; "-" if they are not known."""
     if count is None:
         return "-"
-    for unit, least in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= least:
-            return f"{count / least:.1f} {unit}"
+    for unit, bytes_each in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= bytes_each:
+            return f"{count / bytes_each:.1f} {unit}"
     return f"{count} B"
 
 

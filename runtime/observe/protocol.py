@@ -31,6 +31,7 @@ from .requests import (
     Config,
     Crashes,
     Doctor,
+    Drop,
     Eval,
     Id,
     Info,
@@ -40,11 +41,16 @@ from .requests import (
     Log,
     Mailbox,
     Names,
+    Nodes,
+    Poison,
+    Poisoned,
     Ps,
     Record,
+    Replay,
     Request,
     Restart,
     Resume,
+    Shards,
     Stack,
     Stacks,
     Stalls,
@@ -75,6 +81,7 @@ __all__ = [
     "Config",
     "Crashes",
     "Doctor",
+    "Drop",
     "Eval",
     "Id",
     "Info",
@@ -85,13 +92,18 @@ __all__ = [
     "Log",
     "Mailbox",
     "Names",
+    "Nodes",
     "Oversize",
+    "Poison",
+    "Poisoned",
     "Ps",
     "Record",
     "Refusal",
+    "Replay",
     "Request",
     "Restart",
     "Resume",
+    "Shards",
     "Stack",
     "Stacks",
     "Stalls",
@@ -110,6 +122,7 @@ __all__ = [
     "encode_request",
     "operation_of",
     "suggestion",
+    "too_long",
 ]
 
 # Bytes of one request, without its newline. Whoever sends more is cut off.
@@ -226,13 +239,13 @@ def encode_ok(request_id: Id, value: object) -> bytes:
     line = _encode({"id": request_id, "ok": value})
     if len(line) <= REPLY_LIMIT:
         return line
-    refusal = Refusal(
-        "the answer is too long",
-        f"it has {len(line)} bytes, of {REPLY_LIMIT} allowed",
-        "ask for a part of it",
-        Code.FAILED,
-    )
-    return encode_error(request_id, refusal)
+    return encode_error(request_id, too_long(len(line)))
+
+
+def too_long(size: int) -> Refusal:
+    """An answer of so many bytes, or more, is not sent."""
+    why = f"it has {size} bytes, of {REPLY_LIMIT} allowed"
+    return Refusal("the answer is too long", why, "ask for a part of it", Code.FAILED)
 
 
 def encode_error(request_id: Id, refusal: Refusal) -> bytes:

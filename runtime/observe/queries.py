@@ -18,9 +18,7 @@ from ..behaviours.gen import Behaviour, ChildView, SupervisorView
 from ..kernel.ids import Pid
 from ..kernel.process import Process
 from ..kernel.table import ProcessTable
-
-# Processes that are looked at before all others have a turn.
-PIECE = 200
+from .pieces import PIECE
 
 
 @final
@@ -110,10 +108,10 @@ def _head(process: Process, name: str, kind: str) -> tuple[TreeNode, SupervisorV
 
 def _child(view: ChildView) -> TreeNode:
     process = view.pid._process if view.pid is not None else None
-    return _node(process, view.id, view.type) if process is not None else _missing(view)
+    return _node(process, view.id, view.type) if process is not None else missing(view)
 
 
-def _missing(view: ChildView) -> TreeNode:
+def missing(view: ChildView) -> TreeNode:
     """A child that is not there now."""
     pid = repr(view.pid) if view.pid is not None else None
     return TreeNode(pid, view.id, view.type, "restarting" if view.state == "up" else view.state)
@@ -122,39 +120,53 @@ def _missing(view: ChildView) -> TreeNode:
 async def tree_json(table: ProcessTable, root: Pid, name: str = "root", kind: str = "supervisor") -> msgspec.Raw:
     """The tree below `root` as JSON, made in pieces between which all others run; what `tree` gives, encoded.
 
-    A part that has been read may have changed when the last one is.
+    Each process is told as it was when its piece was read. The children of a supervisor are those that it had
+    when it was reached itself; one that has ended since is told as restarting, or down.
     """
     process = root._process
     if process is None:
         return msgspec.Raw(msgspec.json.encode(TreeNode(repr(root), name, kind, "down").to_json()))
-    return await _Pieces().of(process, name, kind)
+    pieces = _Pieces()
+    await pieces.add(process, name, kind)
+    return pieces.whole()
 
 
 @final
 class _Pieces:
-    """Encodes a tree, giving way after each PIECE processes."""
+    """Encodes a tree, giving way after each PIECE of processes."""
 
     def __init__(self) -> None:
-        self._left = PIECE
+        self._done: list[bytes] = []
+        self._piece: list[bytes] = []
 
-    async def of(self, process: Process, name: str, kind: str) -> msgspec.Raw:
+    async def add(self, process: Process, name: str, kind: str) -> None:
         found, view = _head(process, name, kind)
-        said = found.to_json()
+        said = msgspec.json.encode(found.to_json())
         if view is None:
-            return msgspec.Raw(msgspec.json.encode(said))
-        below: list[bytes] = []
-        for one in view.children:
-            self._left -= 1
-            if self._left <= 0:
-                self._left = PIECE
+            self._piece.append(said)
+            return
+        # The children stand last, as an empty list.
+        self._piece.append(said.removesuffix(b"]}"))
+        for index, one in enumerate(view.children):
+            if index:
+                self._piece.append(b",")
+            if len(self._piece) >= 2 * PIECE:
+                self._end_piece()
                 await trio.lowlevel.checkpoint()
             child = one.pid._process if one.pid is not None else None
             if child is None:
-                below.append(msgspec.json.encode(_missing(one).to_json()))
+                self._piece.append(msgspec.json.encode(missing(one).to_json()))
             else:
-                below.append(bytes(await self.of(child, one.id, one.type)))
-        said["children"] = msgspec.Raw(b"[" + b",".join(below) + b"]")
-        return msgspec.Raw(msgspec.json.encode(said))
+                await self.add(child, one.id, one.type)
+        self._piece.append(b"]}")
+
+    def whole(self) -> msgspec.Raw:
+        self._end_piece()
+        return msgspec.Raw(b"".join(self._done))
+
+    def _end_piece(self) -> None:
+        self._done.append(b"".join(self._piece))
+        self._piece.clear()
 
 
 def _summary(behaviour: object) -> str:

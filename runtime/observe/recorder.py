@@ -1,9 +1,9 @@
 """What is kept of the past of a node's processes: the last crashes, each with a look inside, and the last stalls.
 
-A crash is examined while the dead process's behaviour is still there: its state and, if they were kept, its
-last messages are turned into text at once, as the process allows, so that nothing of it stays in memory. A
-node in which nothing crashes pays nothing for this. Keeping the messages of all processes (`keep`) is another
-matter: it watches each of them as `sys.log` does, until it is turned off.
+A crash is examined while the dead process's behaviour is still there: its state is turned into text at once,
+as the process allows, so that nothing of it stays in memory. A node in which nothing crashes pays nothing for
+this. Keeping the messages of all processes (`keep`) is another matter: each is watched as by `sys.install`,
+and shows its state once for each message, until that is turned off.
 
 Source: OTP `proc_lib` crash reports, SASL's report browser `rb`; `sys:log`.
 """
@@ -14,22 +14,24 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from ..behaviours import system
-from ..behaviours.debug import Debug, line
+from ..behaviours.debug import DONE, Debug, In, Install, line
 from ..behaviours.gen import Behaviour
 from ..kernel.exits import Crash, shown
+from ..kernel.ids import Pid
 from ..kernel.process import Process
 from ..kernel.requests import SystemCaller
 from ..kernel.stalls import Stall
 from ..kernel.table import CrashReport, ProcessTable
 from .inside import state
-from .shown import Frame, cut, frames_of
+from .pieces import in_pieces
+from .shown import Change, Frame, cut, difference, frames_of
 
 logger = logging.getLogger("banyan")
 
-SERVICE = "observe.recorder"
+SERVICE: Final = "observe.recorder"
 # Crashes and stalls that are kept.
 CRASHES = 100
 STALLS = 50
@@ -47,6 +49,7 @@ class CrashView:
         context: its own words on where it was, such as a position in its journal.
         state, fields: its state at the end, as in a StateView.
         recent: the last messages that came and left, if they were kept.
+        changes: to each of `recent` what its handling changed in the state; of what left, nothing.
     """
 
     at: float
@@ -59,6 +62,7 @@ class CrashView:
     state: str
     fields: dict[str, str]
     recent: tuple[str, ...]
+    changes: tuple[tuple[Change, ...], ...]
     trace: tuple[Frame, ...]
 
 
@@ -77,6 +81,54 @@ class StallView:
 
 
 @final
+class _Step:
+    """One message, and what it changed."""
+
+    __slots__ = ("changes", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.changes: tuple[Change, ...] = ()
+
+
+@final
+class _Past:
+    """The last messages of one process, as text; what one has changed is seen when the next one comes."""
+
+    __slots__ = ("_fields", "_last", "_looks", "steps")
+
+    def __init__(self, count: int, looks: bool) -> None:
+        self.steps: deque[_Step] = deque(maxlen=count)
+        self._looks = looks
+        self._last: _Step | None = None
+        self._fields: dict[str, str] = {}
+
+    def take(self, process: Process, event: object) -> None:
+        """Note an event of `process`, in which it is told."""
+        step = _Step(cut(line(process, event)))
+        if isinstance(event, In) and self._looks:
+            self.settle(state(process).fields)
+            self._last = step
+        self.steps.append(step)
+
+    def settle(self, fields: dict[str, str]) -> None:
+        """The last message has been handled, and this is the state now."""
+        if self._last is not None:
+            self._last.changes = difference(self._fields, fields)
+        self._fields = fields
+
+
+def _watch(past: object, event: object, pid: Pid) -> object:
+    """Runs in a process whose messages are kept, for each of its events."""
+    process = pid._process
+    if process is None or not isinstance(past, _Past):
+        return DONE
+    if not isinstance(event, In) or type(event.message) is not object:  # else a mark that the runtime sends itself
+        past.take(process, event)
+    return past
+
+
+@final
 class Recorder:
     """Keeps the last crashes and stalls of one node, from when it is made until `close`."""
 
@@ -86,13 +138,15 @@ class Recorder:
         self._stalls: deque[StallView] = deque(maxlen=STALLS)
         self._births: Callable[[str, object, object], None] | None = None
         self.kept = 0
+        self._changes = True
         self.crashed = 0
         table.examiners.append(self._examine)
         table.stall_listeners.append(self._stalled)
 
     def close(self) -> None:
         """Keep nothing more; what was kept can still be read."""
-        self.keep(0)
+        for process in self._switch(0):
+            self._tell(process)
         self._table.examiners.remove(self._examine)
         self._table.stall_listeners.remove(self._stalled)
 
@@ -116,8 +170,12 @@ class Recorder:
     def _keep_crash(self, report: CrashReport, process: Process) -> None:
         self.crashed += 1
         debug = process.debug
-        recent = tuple(cut(line(process, event)) for event in debug.kept) if isinstance(debug, Debug) else ()
         found = state(process) if isinstance(process.behaviour, Behaviour) else None
+        past = debug.installed(SERVICE) if isinstance(debug, Debug) else None
+        steps: tuple[_Step, ...] = ()
+        if isinstance(past, _Past):
+            past.settle(found.fields if found is not None else {})
+            steps = tuple(past.steps)
         error = report.reason.error if isinstance(report.reason, Crash) else None
         self._crashes.append(
             CrashView(
@@ -130,7 +188,8 @@ class Recorder:
                 context=report.context,
                 state=found.text if found is not None else "",
                 fields=found.fields if found is not None else {},
-                recent=recent,
+                recent=tuple(step.text for step in steps),
+                changes=tuple(step.changes for step in steps),
                 trace=_trace(error) if error is not None else (),
             )
         )
@@ -150,11 +209,29 @@ class Recorder:
 
     # -- the messages before a crash -----------------------------------------------------------------
 
-    def keep(self, count: int) -> int:
+    def recent(self, process: Process) -> tuple[str, ...]:
+        """The last messages of a living process, if they are kept."""
+        past = process.debug.installed(SERVICE) if isinstance(process.debug, Debug) else None
+        return tuple(step.text for step in past.steps) if isinstance(past, _Past) else ()
+
+    async def keep(self, count: int, *, changes: bool = True) -> int:
         """Keep the last `count` messages of every process, also of those to come; 0: of none. How many are told.
 
-        A process hears of it when it has done what waits before; one that is a plain function never does.
+        With `changes` each process looks at its own state for each message, to tell what that has changed.
+
+        A process hears of it when it has done what waits before; one that is a plain function never does. Many
+        are told in pieces, between which all others run.
         """
+        told = self._switch(count, changes=changes)
+        async for process in in_pieces(told):
+            self._tell(process)
+        return len(told)
+
+    def _install(self) -> Install:
+        return Install(_watch, _Past(self.kept, self._changes), SERVICE)
+
+    def _switch(self, count: int, *, changes: bool = True) -> list[Process]:
+        """From now on the new-born are watched, or not; those who are to be told."""
         table = self._table
         if count and self._births is None:
             before = table.trace
@@ -164,19 +241,26 @@ class Recorder:
                     before(what, process, detail)
                 if what == "spawn" and isinstance(process, Process):
                     process.debug = debug = Debug()
-                    debug.keep(self.kept)
+                    debug.install(self._install())
 
             self._births, table.trace = before or _nothing, born
         elif not count and self._births is not None:
             table.trace = self._births if self._births is not _nothing else None
             self._births = None
-        if count == self.kept:
-            return 0
-        self.kept = count
-        told = [process for process in table.processes.values() if process.behaviour is not None]
-        for process in told:
-            process.post(SystemCaller(system.Keep(count), None, process, process.pid))
-        return len(told)
+        if (count, changes) == (self.kept, self._changes):
+            return []
+        self.kept, self._changes = count, changes
+        return [process for process in table.processes.values() if process.behaviour is not None]
+
+    def _tell(self, process: Process) -> None:
+        """Have a process watched as is wanted now, if it is still there."""
+        if process.pid._process is not process:
+            return
+        requests: list[object] = [system.Remove(SERVICE)]
+        if self.kept:
+            requests.append(self._install())
+        for request in requests:
+            process.post(SystemCaller(request, None, process, process.pid))
 
 
 def _nothing(_what: str, _process: object, _detail: object) -> None:

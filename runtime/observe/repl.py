@@ -6,7 +6,7 @@ line and never the node, and its prints go to its own session. Values and output
 server, so that looking at something large costs the node and the wire little.
 
 What a line can do is what the node can do. It exists only where the node was started to allow it, behind the
-admin socket's checks. A line that computes without ever waiting holds up the node until it ends.
+admin socket's checks. A line that computes without ever waiting holds up the node until it ends, or is broken.
 
 Source: CPython's `asyncio.__main__` (top-level await), Jupyter (message style), IPython (the last expression
 is shown).
@@ -34,6 +34,7 @@ from typing import Any, TextIO, cast, final
 
 import trio
 
+from ..kernel.exits import Broken, Runaway
 from ..kernel.process import here
 from ..kernel.table import ProcessTable
 from .source import needs_more
@@ -44,6 +45,9 @@ OUTPUT_LIMIT = 100_000
 # Typed lines whose text a session keeps for its tracebacks.
 KEPT_LINES = 100
 MATCHES_LIMIT = 200
+
+# The task that runs a line; what the line starts inherits it.
+line_task: ContextVar[trio.lowlevel.Task] = ContextVar("banyan_line_task")
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -262,8 +266,10 @@ class Session:
             return Outcome(more=True)
         output = _Output()
         place, printing = here.set(self._table), _printing.set(output)
+        running = line_task.set(trio.lowlevel.current_task())
         value: str | None = None
         error: str | None = None
+        interrupted = False
         scope = scope if scope is not None else trio.CancelScope()
         try:
             try:
@@ -274,12 +280,14 @@ class Session:
             except BaseException as raised:  # a typed line may raise anything, and must not end the node
                 if _is_cancelled(raised):
                     raise
-                error = _told(raised)
+                interrupted = _is_broken(raised)
+                error = _broken(raised) if interrupted else _told(raised)
         finally:
             here.reset(place)
+            line_task.reset(running)
             _printing.reset(printing)
             printed = output.close()
-        return Outcome(False, printed, value, error, scope.cancelled_caught)
+        return Outcome(False, printed, value, error, interrupted or scope.cancelled_caught)
 
     async def _run(self, source: str) -> object:
         file = self._remember(source)
@@ -357,6 +365,20 @@ def matching(word: str, known: Mapping[str, object] | list[str]) -> list[str]:
 def _is_cancelled(error: BaseException) -> bool:
     """Whether a Cancelled from outside the line is among what was raised."""
     return isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Whether the host broke the line, or a task in a nursery of it, because it held the loop."""
+    return isinstance(error, Broken) or (isinstance(error, BaseExceptionGroup) and error.subgroup(Broken) is not None)
+
+
+def _broken(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = (error.subgroup(Broken) or error).exceptions[0]
+    if isinstance(error, Runaway):
+        held = f"held the CPU for {error.held:.1f} s (limit {error.limit:.1f} s)"
+        return f"Interrupted: this line {held}; the node is fine."
+    return "Interrupted: this line held the CPU, and an operator broke it; the node is fine."
 
 
 # -- looking without touching --------------------------------------------------------------------------

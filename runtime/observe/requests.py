@@ -34,6 +34,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=600.0)]
 SortBy = Literal["mailbox", "oldest", "turns", "memory", "name", "pid"]
 
 
+# Of an entry in a store's list.
+Position = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
 class Request(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op"
 ):
@@ -161,6 +165,18 @@ class Config(Request, frozen=True, kw_only=True, tag="config"):
 
 
 @final
+class Nodes(Request, frozen=True, kw_only=True, tag="nodes"):
+    """The nodes of the cluster, as this one sees them."""
+
+
+@final
+class Shards(Request, frozen=True, kw_only=True, tag="shards"):
+    """The shards of the cluster, and what this node knows of them; with `of` those that a node owns."""
+
+    of: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+
+
+@final
 class Doctor(Request, frozen=True, kw_only=True, tag="doctor"):
     """What seems wrong with the node, the worst first, each with what to look at next."""
 
@@ -178,6 +194,22 @@ class Complete(Request, frozen=True, kw_only=True, tag="complete"):
     """How the last word of `text` may go on. It looks only: no property and no `__getattr__` runs."""
 
     text: str
+
+
+@final
+class Poison(Request, frozen=True, kw_only=True, tag="poison"):
+    """The commands that were set aside, oldest first, at most `limit`; `closed`: those done with as well."""
+
+    closed: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+@final
+class Poisoned(Request, frozen=True, kw_only=True, tag="poisoned"):
+    """One of them, by its `position` in its store, with the state that it met and the entry before it."""
+
+    position: Position
+    relaxed: bool = False
 
 
 # -- watching ------------------------------------------------------------------------------------------
@@ -251,6 +283,28 @@ class Restart(Request, frozen=True, kw_only=True, tag="restart"):
 
 
 @final
+class Replay(Request, frozen=True, kw_only=True, tag="replay"):
+    """Have the mended process handle the command that was set aside at `position`, within `timeout` seconds."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+    position: Position
+    relaxed: bool = False
+    timeout: Seconds = 5.0
+
+
+@final
+class Drop(Request, frozen=True, kw_only=True, tag="drop"):
+    """Give up the command that was set aside at `position`: its sender is refused from now on."""
+
+    level: ClassVar[Level] = Level.ACT
+
+    position: Position
+    relaxed: bool = False
+
+
+@final
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
     """Drain the node: stop its applications in order, then end."""
 
@@ -306,16 +360,38 @@ _Looking = (
     | At
     | Store
     | Config
+    | Nodes
+    | Shards
     | Doctor
     | Names
     | Complete
+    | Poison
+    | Poisoned
 )
-AnyRequest = _Looking | Trace | Record | Kill | Suspend | Resume | Restart | Stop | Eval | Interrupt
+_Changing = Kill | Suspend | Resume | Restart | Replay | Drop | Stop
+AnyRequest = _Looking | Trace | Record | _Changing | Eval | Interrupt
 BackRequest = Stacks | Break
 
 REQUESTS: tuple[type[Request], ...] = (
     *(Info, Tree, Ps, State, Mailbox, Stack, Timers, Crashes, Stalls, Log, At, Store, Config, Doctor, Names),
-    *(Complete, Trace, Record, Kill, Suspend, Resume, Restart, Stop, Eval, Interrupt),
+    *(
+        Nodes,
+        Shards,
+        Complete,
+        Poison,
+        Poisoned,
+        Trace,
+        Record,
+        Kill,
+        Suspend,
+        Resume,
+        Restart,
+        Replay,
+        Drop,
+        Stop,
+        Eval,
+        Interrupt,
+    ),
 )
 BACK_REQUESTS: tuple[type[Request], ...] = (Stacks, Break)
 

@@ -30,6 +30,7 @@ from .protocol import Level, Refusal
 from .queries import TreeNode
 from .recorder import recorder_of
 from .repl import Text
+from .shown import formatted
 from .targets import resolve
 
 # Types whose values are shown by their `str`: a tree as a tree, a list of processes as a table.
@@ -50,6 +51,7 @@ whereis("name")  pid("<1.88>")
 await call("name", request)   ask, and wait for the reply (timeout=5.0)
 await send("name", message)   also: await cast("name", request)
 exit_process("name")          send an exit signal; by default KILL, else exit_process("name", SHUTDOWN)
+await replace_state("name", f) give it the state that f makes of its present one
 await suspend("name")         hold a process, await resume("name") lets it go on
 _                             the last value; help(thing) explains a thing
 Ctrl-C interrupts the line, Ctrl-D leaves. A pid or its text "<1.88>" does wherever a name does."""
@@ -87,6 +89,7 @@ class Shell:
         look: list[Callable[..., object]] = [self.h, self.tree, self.ps, self.top, self.info, self.state, self.pid]
         look += [self.mailbox, self.stack, self.log, self.at, self.trace, self.crashes, self.doctor]
         act: list[Callable[..., object]] = [self.call, self.send, self.cast, self.suspend, self.resume]
+        act.append(self.replace_state)
         return {
             **{one.__name__: Helper(one) for one in [*look, *act, self.exit_process, whereis]},
             "Pid": Pid,
@@ -188,9 +191,7 @@ class Shell:
         """The state of a process, as its own `format_status` lets it be shown."""
         pid = self.pid(of)
         behaviour = pid._process.behaviour if pid._process is not None else None
-        raw = await sys.get_state(pid, timeout=timeout)
-        formatter = getattr(behaviour, "format_status", None)
-        return formatter(raw) if formatter is not None else raw
+        return formatted(behaviour, await sys.get_state(pid, timeout=timeout))
 
     async def call(self, to: str | Pid, request: object, *, timeout: float = 5.0) -> object:
         """Ask a process and wait for its reply, at most `timeout` seconds."""
@@ -211,6 +212,12 @@ class Shell:
     async def resume(self, of: str | Pid) -> None:
         """Let a suspended process go on."""
         await sys.resume(self.pid(of))
+
+    async def replace_state(self, of: str | Pid, change: Callable[[Any], object], *, timeout: float = 5.0) -> object:
+        """Give a process the state that `change` makes of its present one; shown as it allows."""
+        pid = self.pid(of)
+        after = await sys.replace_state(pid, change, timeout=timeout)
+        return formatted(pid._process.behaviour if pid._process is not None else None, after)
 
     def exit_process(self, target: str | Pid, reason: object = KILL) -> None:
         """Send an exit signal; KILL cannot be trapped."""

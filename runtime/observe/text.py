@@ -201,8 +201,11 @@ def crashes(said: Said, clock: Clock) -> Iterator[str]:
                 yield f"  {line}"
         if one["recent"]:
             yield "  messages before"
-            for line in one["recent"]:
+            for line, changes in zip(one["recent"], one["changes"], strict=True):
                 yield printable(f"    {line}")
+                if changes:
+                    changed = ", ".join(str(Change(each["name"], each["before"], each["after"])) for each in changes)
+                    yield printable(f"      changed: {changed}")
         if one["trace"]:
             yield "  raised at"
             for line in frames(one["trace"]):
@@ -242,6 +245,50 @@ def store(said: Said) -> Iterator[str]:
         yield f"... of {said['keys']:,} keys"
 
 
+def nodes(said: Said) -> Iterator[str]:
+    """The nodes of a cluster."""
+    yield f"cluster {said['cluster']}" if said["cluster"] is not None else "in no cluster"
+    yield from columns(
+        ("NODE", "STATE", "LEASE", "LINK", "SHARDS", "LIFE", "ADDRESS"),
+        (
+            (
+                one["name"] + (" *" if one["name"] == said["node"] else ""),
+                one["state"],
+                one["lease"] or "-",
+                "yes" if one["linked"] else "no",
+                str(one["shards"]),
+                str(one["creation"]),
+                one["address"] or "-",
+            )
+            for one in said["nodes"]
+        ),
+        ("SHARDS", "LIFE"),
+    )
+
+
+def shards(said: Said) -> Iterator[str]:
+    """The shards of a cluster."""
+    if not said["total"]:
+        yield "it shares no shards: all entities of its regions are its own"
+        return
+    yield f"{said['total']} shards in cluster {said['cluster']}, {said['owned']} have an owner"
+    yield from columns(
+        ("SHARD", "OWNER", "EPOCH", "ENTITIES", "WAITING", "HELD"),
+        (
+            (
+                str(one["shard"]),
+                (one["owner"] or "-") + (" *" if one["served"] else ""),
+                str(one["epoch"]) if one["epoch"] is not None else "-",
+                str(one["entities"]),
+                str(one["waiting"]),
+                str(one["held"]),
+            )
+            for one in said["shards"]
+        ),
+        ("SHARD", "EPOCH", "ENTITIES", "WAITING", "HELD"),
+    )
+
+
 def doctor(said: Said) -> Iterator[str]:
     """What seems wrong."""
     if not said["findings"]:
@@ -250,3 +297,45 @@ def doctor(said: Said) -> Iterator[str]:
         yield printable(f"{one['severity']:<4}  {one['who']} {one['what']}")
         yield printable(f"      why: {one['why']}")
         yield printable(f"      next: {one['next']}")
+
+
+def poison(said: Said, clock: Clock) -> Iterator[str]:
+    """The commands that were set aside."""
+    if not said["total"]:
+        yield "no command is set aside"
+        return
+    heads = ("AT", "STORE", "SINCE", "PROCESS", "COMMAND ID", "CRASHES", "NOW", "COMMAND")
+    rows = (
+        (
+            str(one["position"]),
+            one["store"],
+            clock(one["wall"]),
+            one["key"],
+            f"{one['sender']} #{one['number']}",
+            str(one["crashes"]),
+            one["closed"] or "waits",
+            one["command"],
+        )
+        for one in said["commands"]
+    )
+    yield from columns(heads, rows, ("AT", "CRASHES"))
+    if said["total"] > len(said["commands"]):
+        yield f"... and {said['total'] - len(said['commands']):,} more"
+
+
+def poisoned(said: Said, clock: Clock) -> Iterator[str]:
+    """One of them with its surroundings."""
+    one = said["one"]
+    yield from pairs(
+        {
+            "process": f"{one['key']}, {'alive' if said['alive'] else 'not alive'}",
+            "command": f"{one['command']} by {one['sender']} #{one['number']}",
+            "set aside": f"{clock(one['wall'])}, after {one['crashes']} crashes; {one['closed'] or 'it waits'}",
+            "last crash": one["error"],
+        }
+    )
+    yield "state that it met"
+    yield from _fields(said)
+    if said["entry"] is not None:
+        yield "entry before it"
+        yield from _entry(said["entry"], clock)

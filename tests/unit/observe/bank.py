@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 
@@ -26,6 +26,13 @@ class Deposited:
     amount: int
 
 
+@message("tests.observe.break")
+class Break(Call[int]):
+    """What an account crashes over until it is mended."""
+
+    note: str = ""
+
+
 @message("tests.observe.account")
 class AccountState:
     """What an account holds."""
@@ -38,6 +45,7 @@ class Account(EventSourced[AccountState, Deposited]):
     """A durable process; an amount of 13 is an event that its `apply` does not take."""
 
     snapshot_every = 1000
+    mended: ClassVar[bool] = False
 
     def initial(self, key: str) -> AccountState:
         return AccountState(0, 0)
@@ -48,6 +56,10 @@ class Account(EventSourced[AccountState, Deposited]):
                 return Refuse("it must be more than nothing")
             case Deposit(amount):
                 return Deposited(amount), state.total + amount
+            case Break() if self.mended:
+                return Deposited(7), state.total + 7
+            case Break():
+                raise ArithmeticError("odd")
         return Refuse("what is that?")
 
     def apply(self, state: AccountState, event: Deposited) -> AccountState:

@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from runtime.observe import admin, connection
+from runtime.observe import admin, connection, listening
 from runtime.observe.connection import Door, Peer, peer_of
 from runtime.observe.facts import Facts
 from runtime.observe.protocol import REQUEST_LIMIT, Refusal
@@ -197,6 +197,8 @@ async def test_every_helper_works_and_says_what_it_does(path):
         ("info('till').state", "'suspended'"),
         ("await resume('till')", None),
         ("await cast('till', 1)", None),
+        ("await replace_state('till', lambda old: {**old, 'count': 41})", "{'count': 41"),
+        ("await call('till', 1)", "42"),
         ("exit_process('till', SHUTDOWN)", None),
         ("state", "await state(of: "),
         ("[c.id for c in await which_children(node.root)]", "['Shop', 'system']"),
@@ -460,7 +462,7 @@ class Flaky:
 
 async def test_running_out_of_files_passes(path, monkeypatch, caplog):
     """While the system has no file numbers nobody new comes in; the server waits, and goes on."""
-    monkeypatch.setattr(admin, "ACCEPT_PAUSE", 0.001)
+    monkeypatch.setattr(listening, "ACCEPT_PAUSE", 0.001)
     world: Any = RealWorld()
     world.transport = Flaky(3)
     async with open_node(path, world), talk(path) as client:

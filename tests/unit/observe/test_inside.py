@@ -144,14 +144,14 @@ async def test_timers_are_listed_the_next_first(node):
     send_after(50, "safe", "6666-secret")
     send_after(20, node.table.names["wallet/p-7"].pid, "ping")
     apply_after(70, print, "7777-secret")
-    view = inside.timers(node.table)
+    view = await inside.timers(node.table)
     assert [(round(one.due), one.kind, one.text) for one in view.timers] == [
         (20, "message", "'ping'"),
         (50, "message", "'<redacted>'"),
         (70, "function", "print"),
     ]
-    assert inside.timers(node.table, node.table.names["safe"]).total == 1
-    assert inside.timers(node.table, limit=1).total == 3
+    assert (await inside.timers(node.table, node.table.names["safe"])).total == 1
+    assert (await inside.timers(node.table, limit=1)).total == 3
 
 
 # -- how values are shown ------------------------------------------------------------------------------

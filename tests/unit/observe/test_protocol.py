@@ -18,6 +18,7 @@ from runtime.observe.protocol import (
     Config,
     Crashes,
     Doctor,
+    Drop,
     Eval,
     Info,
     Interrupt,
@@ -27,12 +28,17 @@ from runtime.observe.protocol import (
     Log,
     Mailbox,
     Names,
+    Nodes,
     Oversize,
+    Poison,
+    Poisoned,
     Ps,
     Record,
     Refusal,
+    Replay,
     Restart,
     Resume,
+    Shards,
     Stack,
     Stalls,
     State,
@@ -66,9 +72,15 @@ EACH = [
     At(of="till", position=-1),
     Store(prefix="till", limit=3),
     Config(),
+    Nodes(),
+    Shards(of="b"),
     Doctor(),
     Names(prefix="ti", limit=3),
     Complete(id=6, text="tre"),
+    Poison(closed=True, limit=5),
+    Poisoned(position=3, relaxed=True),
+    Replay(position=3, timeout=1.0),
+    Drop(position=3),
     Trace(of=["till"], messages=5, seconds=1.5),
     Record(messages=5),
     Kill(id=4, target="<1.88>", reason="shutdown"),
@@ -90,7 +102,7 @@ def test_a_request_survives_its_line(request_: protocol.Request) -> None:
 def test_levels_include_those_below() -> None:
     """To look is less than to change, to change is less than to run code."""
     above = {"trace": Level.TRACE, "record": Level.TRACE, "eval": Level.EVAL, "interrupt": Level.EVAL}
-    above |= dict.fromkeys(("kill", "suspend", "resume", "restart", "stop"), Level.ACT)
+    above |= dict.fromkeys(("kill", "suspend", "resume", "restart", "replay", "drop", "stop"), Level.ACT)
     assert {op: kind.level for op, kind in protocol.OPERATIONS.items()} == dict.fromkeys(
         protocol.OPERATIONS, Level.VIEW
     ) | above
@@ -241,6 +253,7 @@ def test_every_field_has_a_bound_of_its_line() -> None:
         msgspec.inspect.FloatType: lambda one: (one.ge is not None or one.gt is not None) and one.le is not None,
         msgspec.inspect.ListType: lambda one: one.max_length is not None,
         msgspec.inspect.StrType: lambda one: True,
+        msgspec.inspect.BoolType: lambda one: True,
         msgspec.inspect.LiteralType: lambda one: True,
         msgspec.inspect.NoneType: lambda one: True,
     }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
 from runtime import SHUTDOWN, CalleeExited, GenServer, call, cast, start
 from runtime.kernel.stalls import Stall
+from runtime.observe import text
 from runtime.observe.recorder import CRASHES, Recorder, recorder_of
 from supervisors import Node
-from tests.unit.observe.bank import bank
+from tests.unit.observe.bank import Break, Deposit, bank
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ async def test_an_orderly_end_is_no_crash(node):
 async def test_the_messages_before_a_crash_are_kept_when_asked_for(node):
     """From `keep` on each process keeps its last messages, one born later too; 0 ends that."""
     recorder = recorder_of(node.table)
-    assert recorder.keep(2) == len([p for p in node.table.processes.values() if p.behaviour is not None])
+    assert await recorder.keep(2) == len([p for p in node.table.processes.values() if p.behaviour is not None])
     await wait_all_tasks_blocked()
     for number in range(5):
         await call("safe", number)
@@ -64,7 +66,7 @@ async def test_the_messages_before_a_crash_are_kept_when_asked_for(node):
     await call("safe", 1)
     await crash(node)
     assert len(recorder.crashes()[0].recent) == 2
-    recorder.keep(0)
+    await recorder.keep(0)
     await wait_all_tasks_blocked()
     assert node.table.trace is None
     assert all(process.debug is None for process in node.table.processes.values() if process.behaviour is not None)
@@ -126,3 +128,49 @@ async def test_a_closed_recorder_hears_nothing_more(node):
     recorder.close()
     await crash(node)
     assert (recorder.crashes(), len(recorder_of(node.table).crashes())) == ((), 1)
+
+
+async def test_what_each_message_changed_is_kept_with_it(node):
+    """Beside each of the last messages stands what it changed in the state, as the process shows that."""
+    recorder = recorder_of(node.table)
+    await recorder.keep(4)
+    await wait_all_tasks_blocked()
+    for amount in (1, 5, 7):
+        await call("account/ann", Deposit(amount))
+    with pytest.raises(CalleeExited):
+        await call("account/ann", Break())
+    await wait_all_tasks_blocked()
+    (one,) = recorder.crashes("account/ann")
+    assert [line.partition("got call ")[2] for line in one.recent] == [
+        *("Deposit(amount=1)", "Deposit(amount=5)", "Deposit(amount=7)", "Break(note='')")
+    ]
+    assert [[str(each) for each in changes] for changes in one.changes] == [
+        *(["total +1", "last +1"], ["total +5", "last +4"], ["total +7", "last +2"], [])
+    ]
+    said = {"total": 1, "recording": 4, "crashes": [one]}
+    lines = list(text.crashes(msgspec.to_builtins(said), str))
+    assert "      changed: total +5, last +4" in lines
+
+
+async def test_what_is_hidden_is_hidden_in_what_changed(node):
+    """A part that a process does not show is in no difference either."""
+    recorder = recorder_of(node.table)
+    await recorder.keep(4)
+    await wait_all_tasks_blocked()
+    await cast("safe", "4712-secret")
+    await crash(node)
+    assert recorder.crashes()[0].changes == ((), ())
+    assert "secret" not in repr(recorder.crashes())
+
+
+async def test_another_number_is_taken_on_by_all(node):
+    """Whoever keeps four messages and is told to keep two keeps two; whoever is born then, too."""
+    recorder = recorder_of(node.table)
+    for count in (4, 2):
+        await recorder.keep(count)
+    await wait_all_tasks_blocked()
+    for _ in range(2):
+        for number in range(5):
+            await call("safe", number)
+        await crash(node)
+        assert len(recorder.crashes()[0].recent) == 2

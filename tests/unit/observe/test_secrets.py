@@ -25,7 +25,9 @@ from supervisors import Node
 pytest.importorskip("pokerkit", reason="the extra [game] is not installed")
 
 # Not asked here: these change the room, end it, or run code, which may see everything.
-ACTS = {"kill", "suspend", "resume", "restart", "stop", "record", "eval", "interrupt", "complete"}
+ACTS = {"kill", "suspend", "resume", "restart", "stop", "record", "eval", "interrupt", "complete", "replay", "drop"}
+# And this has nothing to show here.
+ACTS |= {"poisoned"}
 OF_ONE = ("state", "mailbox", "stack", "info", "timers", "crashes")
 
 
@@ -44,18 +46,18 @@ class Dealt:
 
         def watched(self: Table, state: Any, event: Any) -> Any:
             found = apply(self, state, event)
-            if hasattr(self, "config"):  # a living table, not a look into its past
+            if hasattr(self, "_given"):  # a living table, not a look into its past
                 match event:
                     case HandDealt(deal=deal):
-                        dealt.hidden[self.config.name] = deal.holes
-                        dealt.boards[self.config.name] = (deal, [])
+                        dealt.hidden[self.key] = deal.holes
+                        dealt.boards[self.key] = (deal, [])
                         dealt.hands += 1
                     case Acted(action=action):
-                        dealt.boards[self.config.name][1].append(action)
+                        dealt.boards[self.key][1].append(action)
                     case HandEnded(result=result):
-                        dealt.boards.pop(self.config.name, None)
+                        dealt.boards.pop(self.key, None)
                         dealt.open |= {*result.holes, *map(as_shown, pairwise(result.board))}
-                        dealt.hidden.pop(self.config.name, None)
+                        dealt.hidden.pop(self.key, None)
             return found
 
         monkeypatch.setattr(Table, "apply", watched)
@@ -74,8 +76,11 @@ class Dealt:
 
 
 def as_shown(pair: tuple[str, str]) -> str:
-    """Two cards as they stand in the repr of a tuple."""
-    return "', '".join(pair)
+    """Two cards as they stand in the repr of a tuple, with all their quotes.
+
+    The holes that an ended hand has opened stand side by side, as in ('KcJd', '2h7d'); that is no Jd with a 2h.
+    """
+    return "'" + "', '".join(pair) + "'"
 
 
 async def ask_all(answers: Answers, node: Node, dealt: Dealt) -> None:
@@ -111,7 +116,7 @@ async def test_no_query_shows_a_hole_card_of_a_running_hand(autojump_clock, monk
     """Whatever is asked of whomever, while hands are played, tables crash and messages are kept."""
     dealt = Dealt(monkeypatch)
     async with Node("test", data=":memory:") as node:
-        recorder_of(node.table).keep(20)
+        await recorder_of(node.table).keep(20)
         await node.ensure_all_started(application({"tables": "2", "think": "0.2", "pause": "0.1"}))
         server = node.table.names["lobby"]
         answers = Answers(Door("unix:nowhere", node.root, Facts(1, 0.0)), server)

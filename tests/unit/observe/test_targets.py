@@ -47,7 +47,7 @@ async def test_an_ambiguous_name_is_told_with_its_candidates(node):
 
 async def test_names_and_pids_are_offered_for_completion(node):
     """Names come first, then pids; a prefix chooses, a limit cuts."""
-    assert names(node.table, "", 100) == sorted(node.table.names)
-    assert names(node.table, "w", 100) == ["wallet/p-7"]
-    assert names(node.table, "1.1", 2) == ["<1.1>"][:2]
-    assert names(node.table, "<1.", 3) == [repr(process.pid) for process in node.table.processes.values()][:3]
+    assert await names(node.table, "", 100) == sorted(node.table.names)
+    assert await names(node.table, "w", 100) == ["wallet/p-7"]
+    assert await names(node.table, "1.1", 2) == ["<1.1>"][:2]
+    assert await names(node.table, "<1.", 3) == [repr(process.pid) for process in node.table.processes.values()][:3]
