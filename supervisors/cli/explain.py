@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 
 from runtime.behaviours.gen import StartFailed
+from runtime.cluster.members import JoinRefused, LeaseLost
+from runtime.cluster.tls import BadKeys, NoKeys
 from runtime.durable import journal
 from runtime.errors import BanyanError, CallTimeout, Misuse
 from runtime.kernel.exits import Crash, Shutdown, is_orderly
@@ -34,6 +36,15 @@ def explain(error: BaseException) -> Failure:
             return error
         case journal.StoreError():
             return _of_store(error)
+        case JoinRefused():
+            why, _, advice = str(error).partition(": ")
+            return Failure("the node cannot join this cluster", why, advice, Exit.REFUSED)
+        case NoKeys() | BadKeys():
+            why, _, advice = str(error).partition(": ")
+            return Failure("the node cannot speak with other nodes", why, advice, Exit.USAGE)
+        case NodeStopped(reason=LeaseLost(why=why)):
+            advice = "look at the other one: `banyan nodes`; this one must not be started beside it"
+            return Failure("the node has lost its place in the cluster", why, advice, Exit.REFUSED)
         case NodeStopped():
             if is_orderly(error.reason):
                 return Failure("the node stopped", "an application ended, or used up its restarts", _LOOK)

@@ -1,8 +1,9 @@
 """Logging of a command that runs a node: structlog, to stderr, for a person or as lines of JSON.
 
 The runtime logs through the standard library's `banyan` loggers and sets up nothing; here they, the
-application's own loggers and all warnings of others go through structlog's formatter. Tracebacks are plain:
-one that showed local variables would show what a process redacts.
+application's own loggers and all warnings of others go through structlog's formatter. Each line is bound to the
+node, process and message that it was written for (`runtime.observe.bound`). Tracebacks are plain: one that showed
+local variables would show what a process redacts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from runtime.observe.bound import whose
 from runtime.observe.processes import printable
 
 from .main import is_tty
@@ -28,6 +30,7 @@ def set_up_logging(level: str, *packages: str) -> None:
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal)
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _bound,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -59,7 +62,15 @@ def set_up_logging(level: str, *packages: str) -> None:
     )
 
 
+def _bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Whose line it is; what the line says of itself goes before."""
+    return {**whose(), **event}
+
+
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A terminal shows an event, and obeys nothing in it: names may come from players."""
     event["event"] = printable(str(event["event"]))
+    for key, value in event.items():
+        if isinstance(value, str) and key not in ("event", "exception", "stack"):
+            event[key] = printable(value)
     return event

@@ -40,6 +40,8 @@ COMMANDS = {
     "play": Entry("game.play", "take a seat against bots, in this terminal"),
     "replay": Entry("game.replay_command", "play recorded hands and compare what comes out"),
     "start": Entry("supervisors.cli.start", "run an application until it is told to stop"),
+    "up": Entry("supervisors.cli.up", "run an application on several nodes of this machine"),
+    "top": Entry("supervisors.cli.top", "look into a running node on a screen that stays"),
     "tree": Entry("supervisors.cli.tree", "show the supervision tree of a running node"),
     "ps": Entry("supervisors.cli.ps", "list the processes of a running node"),
     "info": Entry("supervisors.cli.info", "tell about a running node, or one of its processes"),
@@ -53,6 +55,9 @@ COMMANDS = {
     "log": Entry("supervisors.cli.log", "show the last journal entries of a durable process"),
     "at": Entry("supervisors.cli.at", "show a durable process as it was at any position of its journal"),
     "store": Entry("supervisors.cli.store", "show what the journal of a running node holds"),
+    "nodes": Entry("supervisors.cli.nodes", "list the nodes of a cluster, as a running node sees them"),
+    "shards": Entry("supervisors.cli.shards", "list the shards of a cluster, and who owns them"),
+    "poison": Entry("supervisors.cli.poison", "list, show, replay or drop commands that crash their process"),
     "config": Entry("supervisors.cli.config", "show what a running node was started with"),
     "kill": Entry("supervisors.cli.kill", "end a process of a running node"),
     "suspend": Entry("supervisors.cli.suspend", "hold a process of a running node"),
@@ -63,12 +68,13 @@ COMMANDS = {
     "check": Entry("supervisors.cli.check", "check a data directory that no node has open, to its last record"),
     "backup": Entry("supervisors.cli.backup", "copy a data directory, also while its node runs"),
     "restore": Entry("supervisors.cli.restore", "make a data directory from a backup"),
+    "certs": Entry("supervisors.cli.certs", "make the keys with which nodes know one another"),
     "remsh": Entry("supervisors.cli.remsh", "type lines that run inside a running node"),
     "completion": Entry("supervisors.cli.completion", "print what makes a shell complete these commands"),
 }
 
 # The extra of the distribution that brings a module.
-EXTRAS = {"pokerkit": "game", "websockets": "game", "prompt_toolkit": "repl", "rich": "repl"}
+EXTRAS = {"pokerkit": "game", "websockets": "game", "prompt_toolkit": "repl", "rich": "repl", "cryptography": "tls"}
 
 
 class Parser(argparse.ArgumentParser):

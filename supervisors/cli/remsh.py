@@ -184,7 +184,7 @@ class Conversation:
         sys.stdout.flush()
         if said["error"] is not None:
             print(said["error"], file=sys.stderr)
-        if said["interrupted"]:
+        elif said["interrupted"]:
             print("Interrupted: this line; the node goes on.", file=sys.stderr)
         if said["more"]:
             print("the line is not complete", file=sys.stderr)

@@ -23,7 +23,8 @@ from runtime.observe.protocol import Level
 from ..application import Application
 from ..node.admin import open_door
 from ..node.boot import RealWorld
-from ..node.config import NodeConfig, read_file
+from ..node.cluster import Cluster
+from ..node.config import CLUSTER_KEYS, NodeConfig, read_file
 from ..node.config import configure as configure_node
 from ..node.interrupts import Interrupter
 from ..node.load import load_application, put_folder_first
@@ -59,8 +60,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="for development: find messages that were changed after they were sent (slow)",
     )
+    add("--preempt", metavar="SECONDS|off", help="how long a handler may hold the loop until it is ended (default 1)")
+    add("--gc", metavar="POLICY", help="the garbage collector: freeze what the start has made (default), or python")
+    add("--metrics", metavar="ADDRESS", help="where Prometheus may read its figures, such as 127.0.0.1:9464")
+    add("--metrics-remote", action="store_true", default=None, help="let that address be beyond this machine")
+    add_cluster(parser)
+    add("--with-parent", action="store_true", help=argparse.SUPPRESS)
     add("--config", metavar="FILE", help="instead of ./banyan.toml")
     parser.epilog = "Each option may also stand in banyan.toml, or in a variable like BANYAN_DRAIN_TIMEOUT."
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Declare how the node is part of a cluster."""
+    group = parser.add_argument_group("other nodes")
+    add = group.add_argument
+    add("--address", metavar="ADDRESS", help="where other nodes reach it: host:port or unix:PATH")
+    add("--advertise", metavar="ADDRESS", help="what they are told instead, if they cannot dial that one")
+    add("--certs", metavar="DIR", help="its keys, made by `banyan certs`")
+    add("--clear", action="store_true", default=None, help="no keys: clear text, on this machine only")
+    add("--coordination", metavar="DIR", help="what the nodes of this machine agree in: the same for all of them")
+    add("--shards", metavar="N", help="how many shards a new cluster is to have (default 256)")
+    add("--peer", action="append", dest="peers", metavar="NAME=ADDRESS", help="where another node is")
+    add("--cluster-id", metavar="ID", help="the cluster's name, if there is no coordination directory")
+
+
+def cluster_of(config: NodeConfig) -> Cluster | None:
+    """What a configuration says of other nodes; None if it says nothing."""
+    if not config.clustered:
+        return None
+    return Cluster(
+        listen=config.address,
+        advertise=config.advertise,
+        peers=config.peers,
+        certs=config.certs,
+        clear=config.clear,
+        coordination=config.coordination,
+        shards=config.shards,
+        id=config.cluster_id or "",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,15 +116,17 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(config.log_level, config.application.partition(":")[0].partition(".")[0])
     data = None if config.data is None else os.path.abspath(config.data)
     with claim(config.name) as path:
-        trio.run(_serve, config, application, path, data)
+        trio.run(_serve, config, application, path, data, args.with_parent)
     return Exit.OK
 
 
-async def _serve(config: NodeConfig, application: Application, path: Path, data: str | None) -> None:
+async def _serve(config: NodeConfig, application: Application, path: Path, data: str | None, with_parent: bool) -> None:
     world = RealWorld()
     life = trio.CancelScope()
     stopper = Stopper(life.cancel, config.drain_timeout, world.exit)
     interrupter = Interrupter()
+    if with_parent:
+        trio.lowlevel.spawn_system_task(_outlive_nobody, stopper)
     with stopper.listening(), interrupter.listening():
         # The stopper's deadline is the one that counts: it also ends a node that computes without waiting.
         node = Node(
@@ -96,6 +135,9 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
             world=world,
             stop_timeout=math.inf,
             check_messages=config.check_messages,
+            preempt=None if config.preempt == "off" else config.preempt,
+            cluster=cluster_of(config),
+            gc_policy=config.gc,
         )
         async with node:
             facts = Facts(
@@ -118,6 +160,8 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
                     stop=stopper.begin,
                     interrupt=interrupter.interrupt,
                 )
+                if config.metrics is not None:
+                    await _open_metrics(node, config.metrics, facts, config.metrics_remote)
                 await node.ensure_all_started(application)
                 logger.info("node %s is up, pid %s, data %s", config.name, facts.pid, facts.data)
                 print("ready", config.name, facts.pid, path, flush=True)
@@ -126,7 +170,29 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
     logger.info("node %s has stopped", config.name)
 
 
+async def _outlive_nobody(stopper: Stopper) -> None:
+    """Stop when whoever has started this program is gone: it holds the other end of stdin, and writes nothing."""
+    try:
+        async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+            while await stdin.receive_some():
+                pass
+    except (OSError, trio.BrokenResourceError):
+        pass  # it was never there
+    stopper.begin()
+
+
+async def _open_metrics(node: Node, address: str, facts: Facts, remote: bool) -> None:
+    try:
+        from ..node.metrics import open_metrics
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("prometheus_client"):
+            raise
+        advice = "pip install 'banyan-runtime[metrics]', or leave --metrics out"
+        raise Failure("no figures can be served", "prometheus_client is not installed", advice, Exit.USAGE) from None
+    logger.info("figures for Prometheus at http://%s/metrics", await open_metrics(node, address, facts, remote=remote))
+
+
 def _told(config: NodeConfig) -> dict[str, object]:
     """What `banyan config` shows beside what the node knows of itself."""
-    own = ("allow_eval", "admin_level", "drain_timeout", "listen", "log_level", "check_messages")
-    return {key: getattr(config, key) for key in own}
+    own = ("allow_eval", "admin_level", "drain_timeout", "listen", "log_level", "check_messages", "preempt", "gc")
+    return {key: getattr(config, key) for key in (*own, "metrics", *(CLUSTER_KEYS if config.clustered else ()))}

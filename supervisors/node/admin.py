@@ -24,6 +24,7 @@ from runtime.observe.protocol import Code, Level, Refusal
 from runtime.observe.targets import name_of
 
 from ..dynamic import DynamicSupervisor
+from ..shards import shard_facts
 from ..specs import child
 from ..supervisor import (
     Supervisor,
@@ -93,6 +94,7 @@ async def open_door(
         restart=restart,
         back=path.with_suffix(BACK),
         interrupt=interrupt,
+        regions=shard_facts,
     )
     (system,) = [one.pid for one in await which_children(node.root) if one.id == "system"]
     assert system is not None  # the root could not live without it

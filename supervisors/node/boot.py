@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar, final
 
@@ -19,6 +19,7 @@ import trio
 
 from runtime.backends import lmdb_backup, lmdb_check, lmdb_restore
 from runtime.backends.coordination import LocalCoordination
+from runtime.backends.coordination_lmdb import LmdbCoordination
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.lmdb_backup import Backup
 from runtime.backends.lmdb_check import Progress, Report
@@ -26,7 +27,9 @@ from runtime.backends.lmdb_restore import Restored
 from runtime.backends.memory import MemoryJournal
 from runtime.durable.journal import Journal
 from runtime.errors import Misuse
-from runtime.kernel.world import Coordination, Listener, Transport
+from runtime.kernel.world import Coordination, Heart, Listener, Transport
+
+from .heart import beating
 
 T = TypeVar("T")
 
@@ -142,8 +145,18 @@ class RealWorld:
             return LmdbJournal.open(os.path.join(path, "relaxed"), node=node, wall=self.wall, relaxed=True)
         return LmdbJournal.open(path, node=node, wall=self.wall)
 
-    async def run_blocking(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work)
+    @contextmanager
+    def open_coordination(self, path: str) -> Iterator[None]:
+        before = self.coordination
+        self.coordination = store = LmdbCoordination.open(path, self.run_blocking)
+        try:
+            yield
+        finally:
+            self.coordination = before
+            store.close()
+
+    async def run_blocking(self, work: Callable[[], T], *, abandon: bool = False) -> T:
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=abandon)
 
     @contextmanager
     def beside(self, look: Callable[[], None], seconds: float) -> Iterator[None]:
@@ -159,6 +172,9 @@ class RealWorld:
             yield
         finally:
             over.set()
+
+    def heart(self, seconds: float) -> AbstractAsyncContextManager[Heart]:
+        return beating(seconds)
 
     def exit(self, code: int) -> None:
         os._exit(code)

@@ -9,6 +9,12 @@
     [application]                      # the application's own settings
     tables = 4
 
+    [cluster]                          # other nodes; without any of these the node is on its own
+    address = "10.0.0.1:4370"          # where they reach it
+    certs = "./certs"
+    coordination = "./coordination"
+    peers = { room-2 = "10.0.0.2:4370" }
+
 The variables are BANYAN_NAME, BANYAN_DATA and so on; BANYAN_SET_TABLES is the application's `tables`, and
 BANYAN_CONFIG names another file. An unknown key is an error, with what was probably meant. Variables that
 begin with BANYAN_TEST_ belong to tests and are passed over; an empty variable is none.
@@ -21,7 +27,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, final
 
@@ -62,6 +68,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         listen: the address that its application is to listen at, handed on as the setting `listen`.
         log_level: of its log on stderr.
         check_messages: whether messages that were changed after they were sent are looked for; see `Node`.
+        preempt: seconds, above 0, that one message, or a typed line, may hold the loop before it is broken; "off".
+        gc: "freeze" puts what the start has made out of the garbage collector's sight, "python" does not; see
+            `supervisors.node.collector`.
+        metrics: the address at which its figures are served to Prometheus; None for nowhere.
+        metrics_remote: whether that may be beyond this machine.
+        address, advertise, certs, clear, coordination, shards, peers, cluster_id: of its cluster; see
+            `supervisors.node.cluster.Cluster`, whose `listen` and `id` are `address` and `cluster_id` here.
         settings: the application's own.
     """
 
@@ -74,10 +87,35 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     listen: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     check_messages: bool = False
+    preempt: float | Literal["off"] = 1.0
+    gc: Literal["freeze", "python"] = "freeze"
+    metrics: str | None = None
+    metrics_remote: bool = False
+    address: str | None = None
+    advertise: str | None = None
+    certs: str | None = None
+    clear: bool = False
+    coordination: str | None = None
+    shards: int | None = None
+    peers: dict[str, str] = {}
+    cluster_id: str | None = None
     settings: dict[str, str] = {}
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it is to be with other nodes at all."""
+        return any(getattr(self, key) not in (None, False, {}) for key in CLUSTER_KEYS)
 
 
 KEYS = tuple(field.name for field in msgspec.structs.fields(NodeConfig) if field.name != "settings")
+CLUSTER_KEYS = ("address", "advertise", "certs", "clear", "coordination", "shards", "peers", "cluster_id")
+# The tables of banyan.toml, each with its keys and what they are called here.
+TABLES = {
+    "node": {key: key for key in KEYS if key not in CLUSTER_KEYS},
+    "cluster": {key.removeprefix("cluster_"): key for key in CLUSTER_KEYS},
+}
+# Of a file they are looked for from its own folder.
+PATHS = ("data", "certs", "coordination")
 
 
 def configure(
@@ -95,6 +133,9 @@ def configure(
     from_file, file_settings = _of_file(*file) if file is not None else ({}, {})
     from_environ, environ_settings = _of_environ(environ)
     given = {key: value for key, value in flags.items() if key in KEYS and value is not None}
+    pairs = given.get("peers")
+    if isinstance(pairs, list):
+        given["peers"] = _peers(pairs)
     merged: dict[str, object] = {}
     for values, source in ((from_file, str(file[0]) if file else ""), (from_environ, "the environment")):
         merged |= _checked(values, source)
@@ -134,6 +175,17 @@ def _of_flags(pairs: object) -> dict[str, str]:
     return settings
 
 
+def _peers(pairs: Iterable[object]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, address = str(pair).strip().partition("=")
+        if not equals or not name or not address:
+            why = f"wanted NAME=ADDRESS, got {pair!r}"
+            raise BadConfig("a peer cannot be read", why, "write --peer room-2=10.0.0.2:4370")
+        found[name] = address
+    return found
+
+
 def _of_environ(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
     values: dict[str, object] = {}
     settings: dict[str, str] = {}
@@ -149,7 +201,7 @@ def _of_environ(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str
         if key not in KEYS:
             known = [PREFIX + name.upper() for name in (*KEYS, "config")]
             raise BadConfig(f"the variable {variable} means nothing here", *_meant(variable, known))
-        values[key] = value
+        values[key] = _peers(value.split(",")) if key == "peers" else value
     return values, settings
 
 
@@ -159,17 +211,17 @@ def _of_file(path: Path, text: str) -> tuple[dict[str, object], dict[str, str]]:
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"cannot read {path}", str(error), "mend that line: it is TOML") from None
     for name, table in tables.items():
-        if name not in ("node", "application"):
-            raise BadConfig(f"{path}: {name!r} means nothing here", *_meant(name, ("node", "application")))
+        if name not in (*TABLES, "application"):
+            raise BadConfig(f"{path}: {name!r} means nothing here", *_meant(name, (*TABLES, "application")))
         if not isinstance(table, dict):
             raise BadConfig(f"{path}: {name!r} is no table", f"it is {table!r}", f"begin it with [{name}]")
-    values = dict(tables.get("node", {}))
-    for key in values:
-        if key not in KEYS:
-            raise BadConfig(f"{path}: there is no node.{key}", *_meant(key, KEYS))
-    data = values.get("data")
-    if isinstance(data, str) and data != ":memory:":
-        values["data"] = str(path.parent / data)
+    values: dict[str, object] = {}
+    for name, keys in TABLES.items():
+        for key, value in tables.get(name, {}).items():
+            if key not in keys:
+                raise BadConfig(f"{path}: there is no {name}.{key}", *_meant(key, keys))
+            from_here = keys[key] in PATHS and isinstance(value, str) and value != ":memory:"
+            values[keys[key]] = str(path.parent / value) if from_here else value
     settings = {key: _as_text(path, key, value) for key, value in tables.get("application", {}).items()}
     return values, settings
 
@@ -206,6 +258,9 @@ def _check_bounds(config: NodeConfig, source: str) -> None:
     if not 0 <= config.drain_timeout < math.inf:
         why = "it is a finite number of seconds, from 0 up"
         raise BadConfig(f"{source}: drain_timeout cannot be {config.drain_timeout!r}", why, "30 is the default")
+    if config.preempt != "off" and not 0 < config.preempt < math.inf:
+        why = "it is a finite number of seconds, above 0"
+        raise BadConfig(f"{source}: preempt cannot be {config.preempt!r}", why, "'off' is never; 1 is the default")
 
 
 def _meant(key: str, known: Collection[str]) -> tuple[str, str]:

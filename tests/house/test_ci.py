@@ -9,7 +9,10 @@ import subprocess
 from tests.support.source import ROOT
 
 RUN = ROOT / ".ci" / "run"
-STAGES = ["setup", "lint", "types", "imports", "test", "conformance", "replay", "demo", "simulation", "crash", "wheel"]
+STAGES = [
+    *("setup", "lint", "types", "imports", "test", "conformance"),
+    *("replay", "demo", "simulation", "crash", "faults", "wheel"),
+]
 
 
 def door(*arguments: str) -> subprocess.CompletedProcess[str]:

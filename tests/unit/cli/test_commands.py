@@ -202,7 +202,7 @@ def test_what_holds_the_loop_is_found_and_broken(tmp_path):
     """While a callback computes for ever, `stack` names it and `interrupt` ends it; its supervisor restarts it."""
     place = Place(tmp_path)
     Path(tmp_path, "hog.py").write_text(HOG)
-    with place.node("hog:Hogs", "--allow-eval") as node:
+    with place.node("hog:Hogs", "--allow-eval", "--preempt", "off") as node:
         before = place.json("info", "hog")["pid"]
         with started(place, "eval", "await cast('hog', 1)") as caller:
             # Its reply may come before the hog's turn, or never.

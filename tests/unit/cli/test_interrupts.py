@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from runtime.kernel.exits import Crash
 from runtime.observe.recorder import recorder_of
 from supervisors import Node, Supervisor, child
 from supervisors.node import interrupts
-from supervisors.node.interrupts import Interrupted, Interrupter, _may_raise
+from supervisors.node.interrupts import Interrupted, Interrupter, _awaits, _may_raise
 
 
 class Hog(GenServer):
@@ -128,6 +130,11 @@ def frame_in(*modules: str) -> FrameType:
         (("runtime.kernel.process", "room.table"), False),
         (("runtime.backends.lmdb", "room.table"), False),
         (("runtime.durable.writer", "room.table"), False),
+        (("runtime.durable.event_sourced", "runtime.durable.hooks", "room.table"), True),
+        (("runtime.observe.inside", "runtime.durable.event_sourced", "room.table"), False),
+        (("runtime.observe.connection", "runtime.observe.repl", "__remsh__"), True),
+        (("supervisors.supervisor", "room.tree"), False),
+        (("room.table", "trio._core._run", "room.table"), False),
     ],
     ids=lambda one: " > ".join(one) if isinstance(one, tuple) else "",
 )
@@ -139,3 +146,67 @@ def test_only_an_applications_own_code_is_broken(modules, allowed):
 def test_a_signal_that_nobody_asked_for_does_nothing(interrupter):
     """The signal is one that others may send too."""
     interrupter._signalled(0, sys._getframe())
+
+
+class Entered:
+    """A context manager that says whether it may be broken while it is entered and left."""
+
+    def __init__(self) -> None:
+        self.said: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.said.append(_may_raise(sys._getframe()))
+
+    def __exit__(self, *_: object) -> None:
+        self.said.append(_may_raise(sys._getframe()))
+
+
+def test_a_way_in_or_out_is_not_broken():
+    """Half of an __exit__ is none."""
+    entered = Entered()
+    with entered:
+        entered.said.append(_may_raise(sys._getframe()))
+    assert entered.said == [False, True, False]
+
+
+def test_what_the_interpreter_calls_is_not_broken(monkeypatch):
+    """A collection may begin anywhere, and what its callbacks raise is printed and lost; so too in that hook."""
+    said: list[bool] = []
+
+    def look(*_: object) -> None:
+        said.append(_may_raise(sys._getframe()))
+
+    look()
+    gc.callbacks.append(look)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(look)
+    monkeypatch.setattr(sys, "unraisablehook", functools.partial(look, 1))
+    sys.unraisablehook(None)  # type: ignore[arg-type]  # it is ours
+    assert said == [True, False, False, False]
+
+
+async def test_nothing_is_raised_between_a_call_and_its_await():
+    """What an async function gave would never be awaited: at the end of an `async with` nothing would be closed."""
+    said: list[bool] = []
+
+    async def nothing() -> None:
+        await trio.lowlevel.checkpoint()
+
+    def look(frame: FrameType) -> Any:
+        said.append(_awaits(frame))
+        return nothing()
+
+    class Room:
+        async def __aenter__(self) -> None:
+            await nothing()
+
+        def __aexit__(self, *_: object) -> Any:
+            return look(sys._getframe(1))
+
+    later = look(sys._getframe())
+    await look(sys._getframe())
+    async with Room():
+        await later
+    assert said == [False, True, True]

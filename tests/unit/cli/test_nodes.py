@@ -98,7 +98,7 @@ def test_signals_end_a_node_that_hears_nothing(place):
     """Deadline and second signal work while a process computes without ever waiting."""
     both = (signal.SIGTERM, signal.SIGINT)
     for options, signals in ((["--drain-timeout", "0.2"], both[:1]), ([], both)):
-        with place.node("shop:Hogs", *options) as node:
+        with place.node("shop:Hogs", "--preempt", "off", *options) as node:
             busy = place.run("tree", "--timeout", "0.5")
             while busy.returncode == 0:
                 busy = place.run("tree", "--timeout", "0.5")

@@ -135,6 +135,18 @@ class Terminal:
         """Press keys."""
         os.write(self._own, text.encode())
 
+    def end(self) -> int:
+        """Read on until it has ended by itself; its exit code. What nobody reads it may wait to write for ever."""
+        while True:
+            ready, _, _ = select.select([self._own], [], [], LIMIT)
+            assert ready, "it neither ends nor says anything"
+            try:
+                if not os.read(self._own, 65536):
+                    break
+            except OSError:  # nobody has the other end any more
+                break
+        return self.process.wait(LIMIT)
+
     def close(self) -> None:
         """End it, if it still lives."""
         self.process.kill()

@@ -1,0 +1,1 @@
+"""Real node processes of one cluster, on one machine."""

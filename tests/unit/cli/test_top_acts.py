@@ -1,0 +1,164 @@
+"""`banyan top` in front of a node: what changes it asks first, needs the level `act`, and says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("textual", reason="textual is not installed: the extra [tui] brings it")
+
+from runtime.observe.client import AdminClient
+from runtime.observe.protocol import Level, Ps, Restart
+from supervisors.cli.top_screens.acts import Question
+from supervisors.cli.top_screens.table import ProcessTable
+from tests.unit.cli.front import Screen, Served, served, watch
+from tests.unit.observe.bank import Bank
+
+
+def state_of(node: Served, name: str) -> tuple[str, str]:
+    """The pid and the state of a process, asked past the screen."""
+    with AdminClient(node.socket) as client:
+        (found,) = [one for one in client.request(Ps())["processes"] if one["name"] == name]
+    return found["pid"], found["state"]
+
+
+def asked(screen: Screen) -> Callable[[], bool]:
+    """Whether a question is seen."""
+    return lambda: isinstance(screen.app.screen, Question)
+
+
+async def choose(screen: Screen, name: str) -> None:
+    """Put the table's cursor on a process."""
+    await screen.until(lambda: len(screen.table()) >= 10)
+    screen.app.screen.query_one(ProcessTable).move_cursor(row=screen.row(name))
+
+
+def test_nothing_is_done_without_a_yes(tmp_path):
+    """K, S and R ask, and whatever is not yes does nothing; Enter at once is no."""
+
+    async def work(screen: Screen) -> None:
+        await choose(screen, "safe")
+        before = state_of(node, "safe")
+        for key, word, no in (("K", "Kill", "n"), ("S", "Suspend", "escape"), ("R", "Restart", "enter")):
+            await screen.press(key)
+            await screen.until(asked(screen))
+            assert f"{word} safe {before[0]}?" in screen.text("#question")
+            await screen.press(no)
+            await screen.until(lambda: not asked(screen)())
+        await screen.press("K")
+        await screen.until(asked(screen))
+        await screen.pilot.click("#no")
+        await screen.until(lambda: not asked(screen)())
+        assert state_of(node, "safe") == before
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work)
+
+
+def test_a_process_is_held_and_let_go_on(tmp_path):
+    """S and y suspend a process, and the same keys resume one that is suspended; the screen says so."""
+
+    async def work(screen: Screen) -> None:
+        await choose(screen, "safe")
+        pid, _ = state_of(node, "safe")
+        await screen.press("S", "y")
+        await screen.until(lambda: f"safe {pid} is suspended" in screen.told())
+        await screen.until(lambda: screen.table()[screen.row("safe")][2] == "suspended")
+        assert state_of(node, "safe") == (pid, "suspended")
+        await screen.press("S")
+        await screen.until(lambda: f"Resume safe {pid}?" in screen.text("#question"))
+        await screen.press("y")
+        await screen.until(lambda: f"safe {pid} is resumed" in screen.told())
+        assert state_of(node, "safe") == (pid, "running")
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work, sort="pid")
+
+
+def test_a_process_is_restarted_from_its_page(tmp_path):
+    """R on a page, answered with the mouse, ends the process in order; the page follows its name."""
+
+    async def work(screen: Screen) -> None:
+        await screen.until(lambda: "safe  <1." in screen.text("#who"))
+        before, _ = state_of(node, "safe")
+        await screen.press("R")
+        await screen.until(asked(screen))
+        await screen.pilot.click("#yes")
+        await screen.until(lambda: f"safe was {before}, and is <1." in screen.told())
+        after, _ = state_of(node, "safe")
+        assert after != before
+        await screen.until(lambda: f"safe  {after}" in screen.text("#who"))
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work, of="safe")
+
+
+def test_a_process_is_killed_from_the_tree(tmp_path):
+    """K and y kill the process at the tree's cursor; its supervisor has a new one, and its gauge shows it."""
+
+    async def work(screen: Screen) -> None:
+        await screen.press("2")
+        await screen.until(lambda: any(line.startswith("safe") for line in screen.tree()))
+        before, _ = state_of(node, "safe")
+        await screen.press("end")
+        await screen.press("K")
+        await screen.until(lambda: f"Kill safe {before}?" in screen.text("#question"))
+        await screen.press("y")
+        await screen.until(lambda: f"sent kill to safe {before}" in screen.told())
+        await screen.until(lambda: any("1/3 in 5 s" in line for line in screen.tree()))
+        assert state_of(node, "safe")[0] != before
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work)
+
+
+def test_a_level_too_low_is_told_and_nothing_is_done(tmp_path):
+    """A node that was started to be looked at refuses, and the screen shows why and what would help."""
+
+    async def work(screen: Screen) -> None:
+        await choose(screen, "safe")
+        before = state_of(node, "safe")
+        for key, operation in (("K", "kill"), ("S", "suspend"), ("R", "restart")):
+            await screen.press(key, "y")
+            await screen.until(lambda operation=operation: f"does not do '{operation}'" in screen.told())
+        seen = screen.told()
+        assert "that needs the level 'act'" in seen
+        assert "restart it with --admin-level act" in seen
+        assert state_of(node, "safe") == before
+
+    with served(tmp_path, Bank, level=Level.VIEW) as node:
+        watch(node.socket, work, sort="pid")
+
+
+def test_one_that_has_ended_meanwhile_is_nobody_else(tmp_path):
+    """A yes is for the process that was seen: if another has its name by then, the screen says that it is gone."""
+
+    async def work(screen: Screen) -> None:
+        await choose(screen, "safe")
+        before, _ = state_of(node, "safe")
+        await screen.press("K")
+        await screen.until(asked(screen))
+        with AdminClient(node.socket) as client:
+            after = client.request(Restart(target="safe"))["pid"]
+        await screen.press("y")
+        await screen.until(lambda: f"there is no process '{before}'" in screen.told())
+        assert state_of(node, "safe")[0] == after
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work)
+
+
+def test_a_node_that_is_gone_is_told(tmp_path):
+    """A yes that reaches nobody is told as such, and is not tried again."""
+
+    async def work(screen: Screen) -> None:
+        await choose(screen, "safe")
+        await screen.press("K")
+        await screen.until(asked(screen))
+        node.end()
+        await screen.press("y")
+        await screen.until(lambda: "cannot reach the node" in screen.told() or "lost the node" in screen.told())
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work)
