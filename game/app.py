@@ -8,24 +8,32 @@ card room           one_for_one
 |-- house           opens the tables that the settings ask for, then is done
 |-- bots            each restarted alone
 `-- gateway         players over WebSocket
+
+In a cluster each node has such a tree, and wallets, tables and the lobby are entities of three regions: each of them
+runs on the node that owns its shard, and is found from all. A bot plays on the node where its table is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from runtime import Misuse, Session
 from runtime.edge.acceptor import check_address
-from supervisors import Application, DynamicSupervisor, Supervisor, check_settings, child
+from runtime.kernel.table import current_table
+from supervisors import Application, DynamicSupervisor, Supervisor, check_settings, child, region
 
 from .bots import Bots
 from .gateway import Gateway, GatewaySettings
 from .lobby import LOBBY, TABLES, WALLETS, Lobby
-from .messages import OpenTable, TableConfig
+from .messages import Open, OpenTable, TableConfig
+from .places import ROOM, TABLE, WALLET, assembled, is_spread, place, settle
+from .table import Table
+from .wallet import Wallet
 
 TREES = ("oak", "elm", "fir", "ash", "yew", "bay", "fig", "box")
-SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "away", "grant", "listen", "remote")
+SETTINGS = ("tables", "seats", "bots", "think", "pause", "turn", "away", "grant", "listen", "remote", "nodes")
 
 
 class Entities(DynamicSupervisor):
@@ -40,13 +48,21 @@ class Room(Supervisor):
     """Wallets, tables and the lobby: all that holds chips.
 
     Args:
-        intensity: restarts allowed in 5 seconds, here and among the wallets and tables.
+        intensity: restarts allowed in 5 seconds, here and among the wallets and tables; of those of one shard, in
+            a cluster.
     """
 
     strategy = "rest_for_one"
 
     def init(self, intensity: int = 10) -> Any:
         self.intensity = intensity  # type: ignore[misc]  # said by whoever starts the room
+        if settle(current_table()):
+            # Remembered, as both have something to do without being asked: chips to deliver, a clock that runs.
+            return [
+                region(WALLET, Wallet, remember=True, intensity=intensity),
+                region(TABLE, Table, remember=True, intensity=intensity),
+                region(ROOM, Lobby, idle=math.inf, intensity=intensity),
+            ]
         return [
             child("wallets", Entities, intensity, name=WALLETS),
             child("tables", Entities, intensity, name=TABLES),
@@ -54,11 +70,14 @@ class Room(Supervisor):
         ]
 
 
-async def open_tables(tables: tuple[TableConfig, ...]) -> None:
-    """Have the lobby open tables; those that are open already stay as they are."""
+async def open_tables(tables: tuple[TableConfig, ...], nodes: int = 1) -> None:
+    """Have the lobby open tables, once so many nodes are there; those that are open already stay as they are."""
+    await assembled(nodes)
     house = Session("house", remembered=True)
     for config in tables:
-        await house.command(LOBBY, OpenTable(config))
+        await house.command(place(LOBBY), OpenTable(config))
+        if is_spread():  # its region has started it without
+            await Session("house", remembered=True).command(place(config.key), Open(config))
 
 
 class CardRoom(Supervisor):
@@ -69,14 +88,21 @@ class CardRoom(Supervisor):
         bots: whether all seats but one are taken by bots.
         think_seconds, grant: as for a bot.
         gateway: where and how players come in.
+        nodes: how many nodes there must be before tables are opened.
     """
 
     intensity = 10
 
     def init(
-        self, tables: tuple[TableConfig, ...], bots: bool, think_seconds: float, grant: int, gateway: GatewaySettings
+        self,
+        tables: tuple[TableConfig, ...],
+        bots: bool,
+        think_seconds: float,
+        grant: int,
+        gateway: GatewaySettings,
+        nodes: int = 1,
     ) -> Any:
-        children = [child("room", Room), child("house", open_tables, tables, restart="transient")]
+        children = [child("room", Room), child("house", open_tables, tables, nodes, restart="transient")]
         if bots:
             children.append(child("bots", Bots, tables, think_seconds, grant))
         children.append(child("gateway", Gateway, gateway))
@@ -90,7 +116,8 @@ def application(settings: Mapping[str, str]) -> Application:
     thinks, at most), `pause` (seconds between hands), `turn` (seconds a player may think; 0: for ever),
     `away` (hands in a row in which a player misses every turn, then the seat is given up; 0: never),
     `grant` (hundredths of a chip that the house gives a new player), `listen` (the gateway's address) and
-    `remote` (yes: it may be one that is not of this machine).
+    `remote` (yes: it may be one that is not of this machine),
+    `nodes` (in a cluster: how many nodes are waited for before tables are opened, so that they are spread).
     """
     check_settings(settings, SETTINGS)
     count = _whole(settings, "tables", 2, 1, len(TREES))
@@ -106,8 +133,9 @@ def application(settings: Mapping[str, str]) -> Application:
     # Checked here too, where a mistake is still one of usage.
     listen = check_address(settings.get("listen", "127.0.0.1:0"), remote=remote)
     gateway = GatewaySettings(listen=listen, remote=remote, grant=grant)
-    think = _seconds(settings, "think", 1.0)
-    return Application(CardRoom, (tables, bots, think, grant, gateway), "card room")
+    think, nodes = _seconds(settings, "think", 1.0), _whole(settings, "nodes", 1, 1, 64)
+    args = (tables, bots, think, grant, gateway)
+    return Application(CardRoom, args if nodes == 1 else (*args, nodes), "card room")
 
 
 def _yes(settings: Mapping[str, str], name: str, default: str) -> bool:

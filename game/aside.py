@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, final
 
 from runtime import (
+    Answer,
     Caller,
     Down,
     EventSourced,
@@ -28,11 +29,14 @@ from runtime import (
     self_pid,
     send_after,
     send_nowait,
+    send_request,
 )
 from runtime.durable.history import ReplayFailed
 from runtime.durable.journal import StoreDamaged
+from supervisors import EntityRaised
 
-from .messages import Credit, TakeChips
+from .messages import Credit, TakeChips, TellSetAside
+from .places import is_spread, place
 
 logger = logging.getLogger("banyan")
 
@@ -50,6 +54,15 @@ class Damaged(Refused):
 
     Nothing was changed by this request. Whether it was done when it was sent before is not known.
     """
+
+
+def damage(error: object) -> str | None:
+    """Why an entity is set aside, if that is what an error says; from another node it comes as its name and words."""
+    if isinstance(error, Damaged):
+        return error.reason
+    if isinstance(error, EntityRaised) and error.error == Damaged.__name__:
+        return error.words
+    return None
 
 
 @final
@@ -95,6 +108,9 @@ class SetAside(GenServer):
         self._tell()
 
     def _tell(self) -> None:
+        if is_spread():
+            send_request(place(LOBBY), TellSetAside(self.key, self._why, self_pid()), None, timeout=5.0)
+            return
         try:
             send_nowait(LOBBY, WasSetAside(self.key, self._why, self_pid()))
         except (NoProcess, MailboxFull):
@@ -116,6 +132,10 @@ class SetAside(GenServer):
                 send_after(PAUSE, self_pid(), _TellAgain())
             case _TellAgain():
                 self._tell()
+            case Answer(value=Pid() as lobby):
+                monitor(lobby)
+            case Answer():
+                send_after(PAUSE, self_pid(), _TellAgain())
 
     def summary(self) -> str:
         """The detail of its line in the tree."""

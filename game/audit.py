@@ -6,7 +6,7 @@ It uses the whole history of each process, no snapshot and no cache, so it also 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -44,18 +44,20 @@ class Audit:
     doubled: tuple[CommandId, ...] = field(repr=False)
 
 
-def audit(journal: Journal, acknowledged: Iterable[CommandId] = ()) -> Audit:
+def audit(journals: Journal | Sequence[Journal], acknowledged: Iterable[CommandId] = ()) -> Audit:
     """Count the chips of a room and look for its commands.
 
     Args:
-        journal: opened while no node uses it.
+        journals: opened while no node uses it; those of all nodes of a cluster, in which a process has its record
+            in one of them.
         acknowledged: commands whose senders got a reply.
 
     Raises:
         StoreDamaged: a record is damaged.
     """
-    wallets = [Wallet.past(journal, key) for key in journal.keys("wallet/")]
-    tables = [Table.past(journal, key) for key in journal.keys("table/")]
+    stores = journals if isinstance(journals, Sequence) else (journals,)
+    wallets = [Wallet.past(journal, key) for journal in stores for key in journal.keys("wallet/")]
+    tables = [Table.past(journal, key) for journal in stores for key in journal.keys("table/")]
     everyone: list[Past[Any]] = [*wallets, *tables]
     applied: Counter[CommandId] = Counter(
         (past.key, sender, number) for past in everyone for sender, number in past.commands

@@ -1,7 +1,8 @@
 """Bots: players that play by themselves, through the same commands as people.
 
 A bot keeps nothing: it watches its table, acts when it is its turn, and buys in again when it is broke. One
-that is restarted sits down where its player sits. Where its table is set aside it waits until that is tried
+that is restarted sits down where its player sits. In a cluster every node has all bots, and each plays where
+its table is. Where its table is set aside it waits until that is tried
 again; without its wallet it plays with what it has at the table.
 """
 
@@ -22,17 +23,21 @@ from runtime import (
     monitor,
     receive,
     self_pid,
+    whereis,
     world,
 )
-from supervisors import Supervisor, child
+from supervisors import EntityRaised, Supervisor, child
 
 from .action import Action, CheckOrCall, Fold, Legal, RaiseTo
-from .aside import LOBBY, Damaged
+from .aside import LOBBY, Damaged, damage
 from .messages import Act, BuyIn, Grant, Join, News, TableConfig, TableView, UnderWay, Watch
+from .places import is_spread, place
 from .wallet import key_of
 
 # Between two looks whether chips have arrived, in seconds.
 ARRIVAL = 0.01
+# Between two looks whether the table is on this node, in seconds.
+LOOK = 0.25
 
 
 async def bot(player: str, table: str, stack: int, think_seconds: float, grant: int) -> None:
@@ -46,17 +51,22 @@ async def bot(player: str, table: str, stack: int, think_seconds: float, grant: 
         grant: what the house gives it, once, in hundredths.
     """
     # A sender of its own for each life, so its numbers begin at 1; the house's grant is number 1 for ever.
-    session = Session(f"bot/{player}/{self_pid()!r}", patience=math.inf)
-    await session.command(LOBBY, Join(player))
+    me = self_pid()
+    session = Session(f"bot/{player}/{me.node}{me!r}", patience=math.inf)
+    await _beside(table)
+    await session.command(place(LOBBY), Join(player))
     try:
         house = Session(f"house/{player}", patience=math.inf, remembered=True)
-        await house.command(key_of(player), Grant(grant))
-    except Damaged:
-        pass  # it is an old one, then, and has had it
+        await house.command(place(key_of(player)), Grant(grant))
+    except (Damaged, EntityRaised) as error:
+        if damage(error) is None:
+            raise
+        # It is an old one, then, and has had it.
     while True:
+        await _beside(table)
         ref = monitor(table)
         try:
-            view = await session.ask(table, Watch(self_pid(), player))
+            view = await session.ask(place(table), Watch(self_pid(), player))
             await _play(session, player, table, stack, think_seconds, view)
         except Damaged:
             await _ended(ref)
@@ -75,13 +85,19 @@ async def _play(session: Session, player: str, table: str, stack: int, think_sec
                 await _pause(think_seconds * world().random.random())
             action = decide(view.legal)
             try:
-                await session.command(table, Act(player, view.hand, action), patience=5.0)
+                await session.command(place(table), Act(player, view.hand, action), patience=5.0)
             except (Refused, CallFailed):
                 pass  # too late, or the table is gone: the news will say
         news = await _latest()
         if news is None:
             return
         view = news
+
+
+async def _beside(table: str) -> None:
+    """Wait until a table is on this node; on a node of its own it always is, or is being started again."""
+    while is_spread() and whereis(table) is None:
+        await _pause(LOOK)
 
 
 async def _ended(ref: Ref) -> None:
@@ -92,11 +108,14 @@ async def _ended(ref: Ref) -> None:
 async def _buy_in(session: Session, wallet: str, table: str, stack: int) -> None:
     """Buy in, and wait until the chips have arrived or come back: news of before would have it buy in again."""
     try:
-        number = await session.command(wallet, BuyIn(table, stack))
-        while not isinstance(number, AlreadyDone) and await session.ask(wallet, UnderWay(number)):
+        number = await session.command(place(wallet), BuyIn(table, stack))
+        while not isinstance(number, AlreadyDone) and await session.ask(place(wallet), UnderWay(number)):
             await _pause(ARRIVAL)
     except Refused:
         return  # broke for good: it goes on watching
+    except EntityRaised as error:
+        if damage(error) is None:
+            raise
 
 
 async def _pause(seconds: float) -> None:

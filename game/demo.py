@@ -3,7 +3,7 @@
 A node runs as a process of its own, with two tables of bots on a temporary data directory. This process
 shows its supervision tree while it kills a table in mid-hand, then the supervisor of all tables, then the
 whole node with SIGKILL, and waits each time until the tree is whole again and hands go on. At the end the
-chips are counted in the journal.
+chips are counted in the journal. With `--nodes` it does so to several nodes that share the room: `demo_nodes`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
+from runtime import Journal
 from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Kill, Refusal, Tree
 from supervisors import open_store
@@ -33,19 +34,24 @@ POLL = 0.05
 # How long each step may take before the demo gives up.
 PATIENCE = 20.0
 PLAIN_EVERY = 1.0
+MOST_NODES = 8
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="on N nodes, 1 to 8 (default 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to play, about (default 10)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the command out; returns its exit code."""
     begun = time.perf_counter()
+    if not 1 <= args.nodes <= MOST_NODES:
+        print(f"what: no demo\nwhy:  --nodes is {args.nodes}\nnext: give 1 to {MOST_NODES}", file=sys.stderr)
+        return 2
     with endings_raised(), tempfile.TemporaryDirectory(prefix="banyan-demo-") as scratch:
-        demo = _Demo(Path(scratch), _screen(), max(4.0, args.seconds))
+        demo = _demo(args.nodes, Path(scratch), _screen(), max(4.0, args.seconds))
         try:
             demo.play()
         except _Stuck as stuck:
@@ -55,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
             return 1
         finally:
             demo.end()
-        journal = open_store(Path(scratch) / "store", read_only=True)
+        journals = demo.stores()
         try:
-            found = audit(journal)
+            found = audit(journals)
         finally:
-            journal.close()
+            for journal in journals:
+                journal.close()
     healed = demo.process_kills == 2 and demo.node_kills == 1
     result = {
         "hands": found.hands,
@@ -82,6 +89,14 @@ def run(args: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
+def _demo(nodes: int, folder: Path, screen: _Screen, seconds: float) -> _Demo:
+    if nodes == 1:
+        return _Demo(folder, screen, seconds)
+    from .demo_nodes import DemoOnNodes
+
+    return DemoOnNodes(folder, screen, seconds, nodes)
+
+
 class _Stuck(Exception):
     """Something did not happen in time."""
 
@@ -97,7 +112,6 @@ def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, tuple[st
         yield from _flat(one, path)
 
 
-@final
 class _Demo:
     """The story, step by step."""
 
@@ -170,6 +184,10 @@ class _Demo:
             self.node.wait()
             if self.node.stdout is not None:
                 self.node.stdout.close()
+
+    def stores(self) -> list[Journal]:
+        """The stores of all nodes, after the end; to be closed."""
+        return [open_store(self.folder / "store", read_only=True)]
 
     def log_tail(self) -> str:
         """The last lines of the node's log."""

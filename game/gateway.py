@@ -41,9 +41,9 @@ from runtime.edge.frames import Refusal
 from runtime.edge.keys import own_secret
 from runtime.edge.tokens import Signer, Token, TokenError
 from runtime.edge.websocket import Bounds
-from supervisors import ChildRefused, DynamicSupervisor, Supervisor, child, start_child
+from supervisors import ChildRefused, DynamicSupervisor, EntityRaised, Supervisor, child, start_child
 
-from .aside import LOBBY, Damaged
+from .aside import LOBBY, Damaged, damage
 from .bots import is_bot
 from .messages import (
     Act,
@@ -58,6 +58,7 @@ from .messages import (
     Tables,
     UnderWay,
 )
+from .places import place
 from .player import (
     PlayerSession,
     Seats,
@@ -164,6 +165,8 @@ class CardRoomGuest:
     def __init__(self, settings: GatewaySettings, signer: Signer) -> None:
         self._settings = settings
         self._signer = signer
+        # Tables that the lobby has told of, and that do not run on this node: none is ever closed.
+        self._elsewhere: set[str] = set()
 
     # -- login and resume ----------------------------------------------------------------------------
 
@@ -197,13 +200,15 @@ class CardRoomGuest:
         """Have the room know the player: a wallet, and once the house's grant."""
         patience = self._settings.patience
         # A sender for each player and purpose, number 1 for ever: both are done once, and cheap to repeat.
-        await Session(f"gateway/{player}", patience=patience, remembered=True).command(LOBBY, Join(player))
+        await Session(f"gateway/{player}", patience=patience, remembered=True).command(place(LOBBY), Join(player))
         if self._settings.grant:
             house = Session(f"house/{player}", patience=patience, remembered=True)
             try:
-                await house.command(key_of(player), Grant(self._settings.grant))
-            except Damaged:
-                pass  # it is no new one; what is at the tables can still be played with
+                await house.command(place(key_of(player)), Grant(self._settings.grant))
+            except (Damaged, EntityRaised) as error:
+                if damage(error) is None:
+                    raise
+                # It is no new one; what is at the tables can still be played with.
 
     async def _session(self, player: str, session: str, fresh: bool) -> Pid:
         """The session's process: one that lives, or a new one. `fresh` displaces any other of the player."""
@@ -280,26 +285,30 @@ class CardRoomGuest:
                     return {"table": name}
                 case _:
                     assert_never(frame)
-        except Damaged as damaged:
-            raise Refusal("damaged", damaged.reason) from None
-        except Refused as refused:
-            raise _typed(refused.reason) from None
+        except (Refused, EntityRaised) as error:
+            why = damage(error)
+            if why is not None:
+                raise Refusal("damaged", why) from None
+            if isinstance(error, EntityRaised):
+                raise
+            raise _typed(error.reason) from None
 
     async def _command(self, entry: Entry, number: int, destination: str, command: Call[Any]) -> Any:
         """Send a command under the number that the client gave it, until it is answered."""
         sender = f"gateway/{entry.account}/{entry.more['session']}"
         session = Session(sender, number=number - 1, patience=self._settings.patience)
-        return await session.command(destination, command)
+        return await session.command(place(destination), command)
 
     async def _ask(self, destination: str, query: Any) -> Any:
-        return await Session("gateway", patience=self._settings.patience).ask(destination, query)
+        return await Session("gateway", patience=self._settings.patience).ask(place(destination), query)
 
     async def _known(self, name: str) -> None:
         """Refuse a table that was never opened; one that is only away will come back."""
-        if whereis(key_of_table(name)) is None:
+        if whereis(key_of_table(name)) is None and name not in self._elsewhere:
             tables: tuple[TableConfig, ...] = await self._ask(LOBBY, Tables())
             if all(config.name != name for config in tables):
                 raise Refusal("no_such_table", "wanted the name of a table: the lobby has them")
+            self._elsewhere.add(name)
 
     async def _served(self, name: str) -> None:
         """Refuse a table that was never opened, or that is set aside; one that is only away will come back."""
@@ -326,8 +335,8 @@ class CardRoomGuest:
                 there = await _players(config.key, until - trio.current_time())
                 if there is not None:
                     shown_now |= {"taken": len(there), "seated": player in there}
-            except Damaged as damaged:
-                shown_now["damaged"] = damaged.reason
+            except (Damaged, EntityRaised) as error:
+                shown_now["damaged"] = damage(error)
             tables.append(shown_now)
         return {"tables": tables, "more": len(shown) > len(page)}
 
@@ -360,12 +369,14 @@ class CardRoomGuest:
 
 
 async def _players(key: str, patience: float) -> list[str] | None:
-    """Who sits at a table; None if it cannot say in time. Raises Damaged if it is set aside."""
+    """Who sits at a table; None if it cannot say in time. Raises what `damage` knows if it is set aside."""
     if patience <= 0:
         return None
     try:
-        return [player for player, _ in (await call(key, Progress(), timeout=patience)).stacks]
-    except CallFailed:
+        return [player for player, _ in (await call(place(key), Progress(), timeout=patience)).stacks]
+    except CallFailed as error:
+        if damage(error) is not None:
+            raise
         return None
 
 

@@ -1,18 +1,30 @@
 """The lobby: a durable list of tables and players, which keeps a process running for each of them.
 
 After every recovery and every change it starts what is missing under the room's dynamic supervisors, so
-that a supervisor which was killed with all its children is filled again from the journal.
+that a supervisor which was killed with all its children is filled again from the journal. In a cluster that
+is done by the regions of the wallets and tables.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from runtime import AlreadyStarted, Down, EventSourced, Ref, Refuse, call, monitor, whereis
+from runtime import AlreadyStarted, Down, EventSourced, Ref, Refuse, call, monitor, self_pid, whereis
 from supervisors import ChildRefused, child, start_child
 
 from .aside import LOBBY, WasSetAside
-from .messages import DamagedEntities, Join, Joined, LobbyState, OpenTable, TableConfig, TableOpened, Tables
+from .messages import (
+    DamagedEntities,
+    Join,
+    Joined,
+    LobbyState,
+    OpenTable,
+    TableConfig,
+    TableOpened,
+    Tables,
+    TellSetAside,
+)
+from .places import is_spread, place
 from .table import Table
 from .wallet import Wallet, key_of
 
@@ -24,12 +36,12 @@ TABLES = "tables"
 
 async def tables() -> tuple[TableConfig, ...]:
     """All tables of the room."""
-    return await call(LOBBY, Tables())
+    return await call(place(LOBBY), Tables())
 
 
 async def damaged() -> dict[str, str]:
     """The tables and wallets that are set aside, by their keys, and why."""
-    return dict(await call(LOBBY, DamagedEntities()))
+    return dict(await call(place(LOBBY), DamagedEntities()))
 
 
 class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
@@ -72,6 +84,10 @@ class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
                 return state.tables
             case DamagedEntities():
                 return tuple((one.key, one.why) for one in self._damaged.values())
+            case TellSetAside(key, why, pid):
+                if all(one.pid != pid for one in self._damaged.values()):
+                    self._damaged[monitor(pid)] = WasSetAside(key, why, pid)
+                return self_pid()
             case _:
                 return super().query(state, request)
 
@@ -94,6 +110,8 @@ class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
         return super().upcast(name, version, fields)
 
     async def reconcile(self, state: LobbyState) -> None:
+        if is_spread():
+            return
         for player in state.players:
             await _ensure(WALLETS, key_of(player), Wallet, key_of(player))
         for config in state.tables:

@@ -170,6 +170,16 @@ class CashOut(Call[int]):
     amount: int
 
 
+@message("table.open")
+class Open(Call[None]):
+    """Play as `config` says, for good: it is told to a table that was started without one, as an entity is.
+
+    Until then nobody is seated. A table that was told before stays as it is.
+    """
+
+    config: TableConfig
+
+
 @message("table.leave")
 class Leave(Call[None]):
     """Give up the seat, now or after the hand; all its chips go back to the wallet."""
@@ -233,6 +243,11 @@ class Unwatch(Query[None]):
     watcher: Pid
 
 
+@message("table.where")
+class Where(Query[Pid]):
+    """The table's process as it is now: one that is an entity can be monitored by its pid only."""
+
+
 @message("table.look")
 class Look(Query["TableView"]):
     """The table as `player` may see it now."""
@@ -246,6 +261,11 @@ class Progress(Query["TableProgress"]):
 
 
 # -- the table: events and state -----------------------------------------------------------------------
+
+
+@message("table.opened")
+class Opened:
+    config: TableConfig
 
 
 @message("table.seated")
@@ -325,9 +345,12 @@ class Seat:
     present: bool | None = None
 
 
-@message("table.state")
+@message("table.state", version=2)
 class TableState:
-    """`hand` and `actions` are the hand in play; `result` is the last one that ended."""
+    """`hand` and `actions` are the hand in play; `result` is the last one that ended.
+
+    `config` is how the table is played, if it was opened by a command; else its start has said so.
+    """
 
     seats: tuple[Seat, ...]
     hand: Deal | None
@@ -337,6 +360,7 @@ class TableState:
     payouts: tuple[Transfer, ...]
     last_payout: int
     result: Result | None
+    config: TableConfig | None = None
 
 
 @message("table.progress_made")
@@ -378,6 +402,15 @@ class News:
 
 
 # -- the lobby -----------------------------------------------------------------------------------------
+
+
+@message("lobby.set_aside")
+class TellSetAside(Query[Pid]):
+    """The entity `key` is set aside, which `pid` stands in for as long as it lives. The reply: the lobby's own pid."""
+
+    key: str
+    why: str
+    pid: Pid
 
 
 @message("lobby.open_table")

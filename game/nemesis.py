@@ -16,6 +16,7 @@ import trio
 from runtime import KILL, ProcessInfo, exit, process_info, receive, registered_names, whereis
 
 from .lobby import LOBBY, TABLES
+from .places import is_spread
 
 KINDS = ("table", "wallet", "tables", "lobby")
 HAND_FINISHED = "hand finished"
@@ -23,6 +24,8 @@ HAND_FINISHED = "hand finished"
 RATE = 0.1
 # How many passes of the loop it waits for a command in hand before it kills anyway.
 PATIENCE = 5_000
+# What the supervisor of all tables of a node, and the lobby, are called in a cluster.
+SPREAD_TABLES, SPREAD_LOBBY = "region/table/shards", "room/lobby"
 
 
 @final
@@ -69,8 +72,11 @@ class Nemesis:
             self._kill(kind, self.random.choice(names), in_flight=False)
 
     def _kill(self, kind: str, name: str, *, in_flight: bool) -> None:
-        target = {"tables": TABLES, "lobby": LOBBY}.get(kind, name)
-        pid = whereis(target)
+        spread = is_spread()
+        tables, lobby = (SPREAD_TABLES, SPREAD_LOBBY) if spread else (TABLES, LOBBY)
+        pid = whereis({"tables": tables, "lobby": lobby}.get(kind, name))
+        if pid is None and spread:  # the lobby of another node
+            kind, pid = name.partition("/")[0], whereis(name)
         if pid is None:
             return
         exit(pid, KILL)

@@ -20,6 +20,8 @@ from runtime import (
     Caller,
     CallFailed,
     Down,
+    Name,
+    Pid,
     Ref,
     Refused,
     call,
@@ -32,8 +34,9 @@ from runtime import (
 from runtime.edge.client import EXPIRED, ClientSession
 from runtime.edge.deltas import diff
 
-from .aside import Damaged
-from .messages import Leave, News, TableView, Unwatch, Watch
+from .aside import Damaged, damage
+from .messages import Leave, News, TableView, Unwatch, Watch, Where
+from .places import is_spread, place
 
 # The pauses before a table that is not there is watched again, in seconds: doubled from first to last.
 FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
@@ -85,6 +88,15 @@ class _Watching:
 
 @final
 @dataclass(frozen=True, slots=True)
+class _Finding:
+    """The label of a request where the table is."""
+
+    table: str
+    attempt: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class _Again:
     table: str
     attempt: int
@@ -100,13 +112,15 @@ class _LookAgain:
 class _Watched:
     """One table that the client watches."""
 
-    __slots__ = ("attempt", "failures", "ref", "view")
+    __slots__ = ("attempt", "failures", "process", "ref", "view")
 
     def __init__(self) -> None:
         # The last view as the client has it; None until there is one of the table's present process.
         self.view: dict[str, Any] | None = None
         # Invariant: the monitor of the table's process; None while a new attempt is waited for.
         self.ref: Ref | None = None
+        # What is monitored, and asked to be watched.
+        self.process: Name | Pid = ""
         self.attempt = 0
         self.failures = 0
 
@@ -152,13 +166,23 @@ class PlayerSession(ClientSession):
                 table = self._tables.get(name)
                 if table is None or table.attempt != attempt or table.ref is None:
                     pass  # an answer to an attempt that was given up
-                elif isinstance(message.reason, Damaged):
-                    self._lose(name, message.reason)
+                elif (why := damage(message.reason)) is not None:
+                    self._lose(name, why)
                 elif message.failed:
                     self._retry(name, table)
                 elif isinstance(message.value, TableView):
                     table.failures = 0
                     self._show(message.value)
+            case Answer(label=_Finding(name, attempt)):
+                table = self._tables.get(name)
+                if table is None or table.attempt != attempt:
+                    pass  # given up
+                elif (why := damage(message.reason)) is not None:
+                    self._lose(name, why)
+                elif isinstance(message.value, Pid):
+                    self._look_at(name, table, message.value)
+                else:
+                    self._retry(name, table)
             case Answer(label=None):
                 pass  # of a request to send no more
             case Down(ref=ref):
@@ -186,7 +210,7 @@ class PlayerSession(ClientSession):
             for name in list(self._seats()):
                 while True:
                     try:
-                        await call(key_of_table(name), Leave(self.player))
+                        await call(place(key_of_table(name)), Leave(self.player))
                     except Refused:
                         pass  # no seat any more
                     except CallFailed:
@@ -217,23 +241,30 @@ class PlayerSession(ClientSession):
         if table is not None and table.ref is not None:
             demonitor(table.ref, flush=True)
             # If it is lost, its news is not shown anyway.
-            send_request(key_of_table(name), Unwatch(self_pid()), None, timeout=5.0)
+            send_request(table.process, Unwatch(self_pid()), None, timeout=5.0)
 
-    def _lose(self, name: str, damaged: Damaged) -> None:
+    def _lose(self, name: str, why: str) -> None:
         """The table was set aside when it was to be restarted: that is the last the client hears of it."""
         self._stop(name)
-        self.push(gone(name, damaged))
+        self.push(gone(name, Damaged(why)))
 
     def _ask(self, name: str, table: _Watched) -> None:
         """Watch the table's process of this moment, if there is one."""
         table.attempt += 1
         table.view = None
-        table.ref = monitor(key_of_table(name))
+        if is_spread():
+            send_request(place(key_of_table(name)), Where(), _Finding(name, table.attempt), timeout=5.0)
+        else:
+            self._look_at(name, table, key_of_table(name))
+
+    def _look_at(self, name: str, table: _Watched, process: Name | Pid) -> None:
+        table.process = process
+        table.ref = monitor(process)
         self._request(name, table)
 
     def _request(self, name: str, table: _Watched) -> None:
         label = _Watching(name, table.attempt)
-        send_request(key_of_table(name), Watch(self_pid(), self.player), label, timeout=5.0)
+        send_request(table.process, Watch(self_pid(), self.player), label, timeout=5.0)
 
     def _retry(self, name: str, table: _Watched) -> None:
         """The table is gone or does not answer: try again in a moment."""

@@ -2,7 +2,8 @@
 
 The node runs as a process of its own, so that it can be killed with SIGKILL; this process starts it, follows
 its report file, kills and restarts it, and reads the journal when it has ended. The report file, a manifest
-and the node's store lie in the data directory, so an unfinished replay is gone on with.
+and the node's store lie in the data directory, so an unfinished replay is gone on with. With `--nodes` they are the
+nodes of a `banyan up`, which starts those again that were killed.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from runtime import StoreError
+from runtime import Journal, StoreError
 from supervisors import open_store
 from supervisors.cli.signals import endings_raised
 
 from .audit import Audit, CommandId, audit
 from .history import parse_bytes
+from .nodes import Nodes
 from .recorded import HistoryError, RecordedHand, play
 from .replay_app import table_names
 
@@ -35,6 +37,9 @@ OK, FAILED, USAGE, REFUSED = 0, 1, 2, 5
 POLL = 0.02
 # A node that reports nothing for so long is stuck.
 SILENCE = 120.0
+MOST_NODES = 16
+# Of the cluster that a replay makes: some for each node, and few enough to be opened at once.
+SHARDS = 32
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="hand histories, or folders of them")
     parser.add_argument("--data", metavar="DIR", help="keep the journal here; an unfinished replay goes on")
     parser.add_argument("--chaos", type=int, metavar="SEED", help="kill processes, about one in ten hands")
-    parser.add_argument("--node-kills", type=int, default=0, metavar="N", help="kill the whole node N times")
+    parser.add_argument("--node-kills", type=int, default=0, metavar="N", help="kill a whole node N times")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="play on N nodes, 1 to 16 (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Carry the command out; returns its exit code."""
     if args.node_kills < 0:
         return _complain("cannot replay", f"--node-kills is {args.node_kills}", "give 0 or more", USAGE)
+    if not 1 <= args.nodes <= MOST_NODES:
+        return _complain("cannot replay", f"--nodes is {args.nodes}", f"give 1 to {MOST_NODES}", USAGE)
     try:
         files, hands, rules_seconds = _read(args.paths)
     except HistoryError as error:
@@ -60,23 +68,25 @@ def run(args: argparse.Namespace) -> int:
     with endings_raised(), tempfile.TemporaryDirectory(prefix="banyan-replay-") as scratch:
         data = Path(args.data).resolve() if args.data else Path(scratch)
         try:
-            refusal = _claim(data, files, hands)
+            refusal = _claim(data, files, hands, args.nodes)
         except OSError as error:
             return _complain(f"cannot use {data}", str(error.strerror), "name a writable directory", REFUSED)
         if refusal:
             return _complain(f"cannot use {data}", refusal, "name an empty directory", REFUSED)
-        replay = _Replay(data, files, hands, args.chaos, args.node_kills)
+        kind = _Replay if args.nodes == 1 else _ReplayOnNodes
+        replay = kind(data, files, hands, args.chaos, args.node_kills, args.nodes)
         try:
             code = replay.play()
             if code != OK:
                 return code
-            journal = open_store(data / "store", read_only=True)
+            journals = replay.stores()
         except StoreError as error:
             return _complain("the replay's store is refused", str(error), "start in another directory", REFUSED)
         try:
-            found = audit(journal, replay.tally.acknowledged)
+            found = audit(journals, replay.tally.acknowledged)
         finally:
-            journal.close()
+            for journal in journals:
+                journal.close()
         (data / "manifest.json").unlink(missing_ok=True)
     return _conclude(args, replay, found, rules_seconds)
 
@@ -105,12 +115,14 @@ def _read(paths: Sequence[str]) -> tuple[list[str], list[list[RecordedHand]], fl
     return files, hands, time.perf_counter() - begun
 
 
-def _claim(data: Path, files: list[str], hands: list[list[RecordedHand]]) -> str:
+def _claim(data: Path, files: list[str], hands: list[list[RecordedHand]], nodes: int) -> str:
     """Take the data directory, or go on with the same replay in it; returns why not."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    manifest = {"replay": digest.hexdigest(), "hands": sum(map(len, hands)), "version": 1}
+    manifest = {"replay": digest.hexdigest(), "hands": sum(map(len, hands)), "version": 2}
+    if nodes > 1:
+        manifest["nodes"] = nodes
     data.mkdir(parents=True, exist_ok=True)
     there = data / "manifest.json"
     if there.exists():
@@ -118,7 +130,7 @@ def _claim(data: Path, files: list[str], hands: list[list[RecordedHand]]) -> str
             found = json.loads(there.read_text())
         except ValueError:
             return "its manifest.json is not one of a replay"
-        return "" if found == manifest else "it holds an unfinished replay of other files"
+        return "" if found == manifest else "it holds an unfinished replay of other files, or on another count of nodes"
     if any(data.iterdir()):
         return "it holds something else than an unfinished replay of these files"
     part = data / "manifest.json.part"
@@ -144,7 +156,7 @@ class Tally:
         kind, _, rest = line.partition(" ")
         match kind:
             case "ack":
-                receiver, number, name = rest.split(" ", 2)
+                number, name, receiver = rest.split(" ", 2)  # a player's name may have blanks
                 self.acknowledged.add((receiver, f"replay/{name}", int(number)))
             case "hand":
                 index, differences, actions, name = rest.split(" ", 3)
@@ -159,7 +171,6 @@ class Tally:
                 self.in_flight += int(flight)
 
 
-@final
 class _Replay:
     """One run of the command: the node's lives, one after the other."""
 
@@ -170,6 +181,7 @@ class _Replay:
         hands: list[list[RecordedHand]],
         chaos: int | None,
         node_kills: int,
+        nodes: int,
     ) -> None:
         self.data = data
         self.files = files
@@ -177,6 +189,7 @@ class _Replay:
         self.total = sum(map(len, hands))
         self.chaos = chaos
         self.node_kills = node_kills
+        self.nodes = nodes
         self.killed = 0
         self.seconds = 0.0
         self.commands_before = 0
@@ -223,14 +236,20 @@ class _Replay:
                     node.kill()
                 node.wait()
 
-    def _command(self) -> list[str]:
-        settings = {
+    def _settings(self) -> dict[str, str]:
+        return {
             "files": "\n".join(self.files),
             "report": str(self._report),
             "chaos": "" if self.chaos is None else str(self.chaos),
             "kills": str(sum(self.tally.kills.values())),
         }
-        options = [f"--set={name}={value}" for name, value in settings.items()]
+
+    def stores(self) -> list[Journal]:
+        """The stores of all nodes, after the end; to be closed. Raises StoreError."""
+        return [open_store(self.data / "store", read_only=True)]
+
+    def _command(self) -> list[str]:
+        options = [f"--set={name}={value}" for name, value in self._settings().items()]
         name = f"replay-{os.getpid()}"
         store = str(self.data / "store")
         start = ["start", "game.replay_app:application", "--name", name, "--data", store]
@@ -242,8 +261,7 @@ class _Replay:
             if self._follow(report):
                 last = time.perf_counter()
                 self._show()
-            due = self.killed < self.node_kills and len(self.tally.played) >= self._kill_at[self.killed]
-            if due:
+            if self._due():
                 node.send_signal(signal.SIGKILL)
                 node.wait()
                 self.killed += 1
@@ -266,6 +284,10 @@ class _Replay:
                 return self._broken(f"the node has reported nothing for {SILENCE:g} s")
             time.sleep(POLL)
 
+    def _due(self) -> bool:
+        """Whether it is time for the next kill of a node."""
+        return self.killed < self.node_kills and len(self.tally.played) >= self._kill_at[self.killed]
+
     def _follow(self, report: Any) -> bool:
         """Take the new whole lines of the report; whether there were any."""
         *lines, self._rest = (self._rest + report.read()).split(b"\n")
@@ -286,6 +308,60 @@ class _Replay:
         tail = self._log.read_text(errors="replace").splitlines()[-30:] if self._log.exists() else []
         print("\n".join(tail), file=sys.stderr)
         return _complain("the replay stopped", why, "its last log lines are above", code)
+
+
+@final
+class _ReplayOnNodes(_Replay):
+    """The same on several nodes, which all live until the end, each again and again."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Each restart that is asked for is allowed, and one that is not is none the less told.
+        restarts = self.node_kills + 3
+        folder = self.data / "store"
+        self._fleet = Nodes(folder, "replay", self.nodes, self._log, shards=SHARDS, restarts=restarts)
+        # Whom to kill: seeded by the command's own argument, like the rest of the chaos.
+        self._chance = random.Random(f"{self.chaos or 0}/nodes")  # allowed: seeded by the command's own argument
+
+    def stores(self) -> list[Journal]:
+        return self._fleet.stores()
+
+    def _live(self, report: Any) -> int:
+        fleet, last = self._fleet, time.perf_counter()
+        try:
+            fleet.start("game.replay_app:application", {**self._settings(), "nodes": str(self.nodes)})
+            while not self._finished() or self.killed < self.node_kills:
+                ended = fleet.look()
+                if self._follow(report):
+                    last = time.perf_counter()
+                    self._show()
+                if ended is not None:
+                    return self._broken(f"the nodes ended by themselves with {ended}", max(ended, FAILED))
+                # A node that is not ready yet has nothing to lose; with the others the kill goes on.
+                if self._due() and fleet.ready:
+                    fleet.kill(self._chance.choice(sorted(fleet.ready)))
+                    self.killed = fleet.kills
+                    last = time.perf_counter()
+                if time.perf_counter() - last > SILENCE:
+                    return self._broken(f"the nodes have reported nothing for {SILENCE:g} s")
+                time.sleep(POLL)
+            return self._stop(report)
+        finally:
+            fleet.end()
+
+    def _stop(self, report: Any) -> int:
+        """Let all nodes come up once more, and end in order: what was under way arrives."""
+        until = time.perf_counter() + SILENCE
+        while not self._fleet.joined:
+            self._fleet.look()
+            if time.perf_counter() > until:
+                return self._broken(f"the nodes were not all there again within {SILENCE:g} s")
+            time.sleep(POLL)
+        ended = self._fleet.stop(60)
+        self._follow(report)
+        if ended is None:
+            return self._broken("the nodes did not stop within 60 s")
+        return OK if ended == 0 else self._broken(f"the nodes ended with {ended}")
 
 
 def _conclude(args: argparse.Namespace, replay: _Replay, found: Audit, rules_seconds: float) -> int:

@@ -21,12 +21,15 @@ from .messages import (
     CashOut,
     Grant,
     Join,
+    Leave,
+    Open,
     OpenTable,
     PlayHand,
     Progress,
     TableConfig,
     TableProgress,
 )
+from .places import is_spread, place
 from .recorded import RecordedHand, compare
 from .wallet import key_of
 
@@ -71,10 +74,12 @@ class Driver:
     async def run(self) -> None:
         """Play all hands that are not played yet; returns when every transfer is acknowledged."""
         await self._command(LOBBY, OpenTable(self.config), 1)
+        if is_spread():
+            await self._command(self.table, Open(self.config), 1)
         for number, player in enumerate(sorted({p for hand in self.hands for p in hand.players})):
             await self._command(LOBBY, Join(player), 2 + number)
             house = Session("house", patience=60.0, remembered=True)
-            await house.command(key_of(player), Grant(self.grants[player]))
+            await house.command(place(key_of(player)), Grant(self.grants[player]))
         progress = await self._progress()
         if progress.hands:
             self._check(progress.hands - 1, progress)
@@ -87,12 +92,12 @@ class Driver:
 
     async def _command(self, destination: str, command: Call[Any], number: int) -> None:
         self.session.number = number - 1
-        await self.session.command(destination, command)
+        await self.session.command(place(destination), command)
         if destination != LOBBY:  # what the lobby is asked may change nothing, and leave no entry
-            self.report(f"ack {destination} {number} {self.name}")
+            self.report(f"ack {number} {self.name} {destination}")
 
     async def _progress(self) -> TableProgress:
-        return await self.session.ask(self.table, Progress())
+        return await self.session.ask(place(self.table), Progress())
 
     async def _play(self, index: int) -> None:
         hand = self.hands[index]
@@ -144,11 +149,15 @@ class Driver:
             self.report(f"differs {text}")
 
     async def _settle(self, index: int, progress: TableProgress) -> None:
-        """Send what was won back to the wallets."""
+        """Send what was won back to the wallets; who does not play the next hand leaves with all that is his."""
         hand = self.hands[index]
-        started = dict(zip(hand.players, hand.stacks, strict=True))
-        for seat, (player, stack) in enumerate(progress.stacks):
-            won = stack - started.get(player, stack)
-            if won > 0:
-                number = index * STEPS + 1000 + _SETTLE + seat
-                await self._command(self.table, CashOut(player, won), number)
+        stacks = dict(progress.stacks)
+        staying = set(self.hands[index + 1].players if index + 1 < len(self.hands) else hand.players)
+        for seat, (player, started) in enumerate(zip(hand.players, hand.stacks, strict=True)):
+            if player not in stacks:
+                continue  # has left: this driver is a later one, which takes it up where the last has died
+            number = index * STEPS + 1000 + _SETTLE + seat
+            if player not in staying:
+                await self._command(self.table, Leave(player), number)
+            elif stacks[player] > started:
+                await self._command(self.table, CashOut(player, stacks[player] - started), number)

@@ -44,6 +44,8 @@ from .messages import (
     Look,
     News,
     NextHand,
+    Open,
+    Opened,
     PaidOut,
     PayoutClosed,
     PlayHand,
@@ -60,30 +62,37 @@ from .messages import (
     TurnOver,
     Unwatch,
     Watch,
+    Where,
 )
+from .places import place
 from .view import SeatView
 from .wallet import key_of
 
-TableEvent = Seated | ChipsTaken | PaidOut | PayoutClosed | Leaving | Stayed | Left | HandDealt | Acted | HandEnded
+TableEvent = (
+    Opened | Seated | ChipsTaken | PaidOut | PayoutClosed | Leaving | Stayed | Left | HandDealt | Acted | HandEnded
+)
 
 
 async def watch(table: str, watcher: Pid, player: str | None) -> TableView:
     """Let `watcher` be sent a `News` on each change of a table; returns the view as it is now."""
-    return await call(table, Watch(watcher, player))
+    return await call(place(table), Watch(watcher, player))
 
 
 async def look(table: str, player: str | None = None) -> TableView:
     """The table as a player, or with None a spectator, may see it."""
-    return await call(table, Look(player))
+    return await call(place(table), Look(player))
 
 
 class Table(Entity[TableState, TableEvent]):
-    """One table; its key is `table/NAME`, its arguments the key and a `TableConfig`."""
+    """One table; its key is `table/NAME`, its arguments the key and a `TableConfig`.
+
+    Without one it waits until it is told by the command `Open`.
+    """
 
     snapshot_every = 64
 
-    def setup(self, config: TableConfig) -> None:
-        self.config = config
+    def setup(self, config: TableConfig | None = None) -> None:
+        self._given = config if config is not None else TableConfig(self.key.removeprefix("table/"), (0, 0), 0)
         self._hand: Hand | None = None
         self._hand_turn = -1
         self._watchers: dict[Pid, tuple[str | None, Ref]] = {}
@@ -92,6 +101,9 @@ class Table(Entity[TableState, TableEvent]):
 
     def initial(self, key: str) -> TableState:
         return TableState((), None, (), 0, "", (), 0, None)
+
+    def _config(self, state: TableState) -> TableConfig:
+        return state.config or self._given
 
     # -- deciding ------------------------------------------------------------------------------------
 
@@ -115,6 +127,8 @@ class Table(Entity[TableState, TableEvent]):
                 return self._next_hand(state, after)
             case TurnOver(hand, turn):
                 return self._turn_over(state, hand, turn)
+            case Open(config):
+                return (Opened(config) if state.config is None else None), None
             case _:
                 return Refuse(f"a table cannot do {type(command).__name__}")
 
@@ -150,7 +164,7 @@ class Table(Entity[TableState, TableEvent]):
             number = state.last_payout
             stacks = dict(zip(result.players, result.stacks, strict=True))
             for seat in self.apply(state, acted).seats:
-                if seat.leaving or self._is_away(seat):
+                if seat.leaving or self._is_away(state, seat):
                     amount = seat.stack + stacks.get(seat.player, 0)
                     if amount:
                         number += 1
@@ -158,9 +172,9 @@ class Table(Entity[TableState, TableEvent]):
                     events.append(Left(seat.player))
         return events
 
-    def _is_away(self, seat: Seat) -> bool:
+    def _is_away(self, state: TableState, seat: Seat) -> bool:
         """Whether the hand that ends now is one too many that the player of a seat has missed."""
-        most = self.config.away_hands
+        most = self._config(state).away_hands
         return 0 < most <= seat.missed + 1 and seat.present is False
 
     def _take_chips(self, state: TableState, player: str, amount: int) -> Refuse | tuple[Any, Any]:
@@ -170,8 +184,10 @@ class Table(Entity[TableState, TableEvent]):
         if seat is not None:
             taken = ChipsTaken(player, amount)
             return [Stayed(player), taken] if seat.leaving else taken, seat.stack + amount
-        if len(state.seats) >= self.config.seats:
-            return Refuse(f"{self.key} is full: all {self.config.seats} seats are taken")
+        seats = self._config(state).seats
+        if len(state.seats) >= seats:
+            full = f"is full: all {seats} seats are taken" if seats else "is not open"
+            return Refuse(f"{self.key} {full}")
         return [Seated(player), ChipsTaken(player, amount)], amount
 
     def _cash_out(self, state: TableState, player: str, amount: int) -> Refuse | tuple[Any, Any]:
@@ -222,7 +238,7 @@ class Table(Entity[TableState, TableEvent]):
         players = (*ring[1:], ring[0]) if len(ring) > 2 else tuple(ring)
         deck = shuffle_deck(self.world.random)
         stacks = tuple(playing[name] for name in players)
-        return self._deal(deal_from(deck, state.hands + 1, players, stacks, self.config.blinds))
+        return self._deal(deal_from(deck, state.hands + 1, players, stacks, self._config(state).blinds))
 
     def _deal(self, deal: Deal) -> Refuse | tuple[Any, Any]:
         try:
@@ -252,6 +268,8 @@ class Table(Entity[TableState, TableEvent]):
         match event:
             case Acted(player, action, timed_out):
                 return replace(_with_turn(state, player, not timed_out), actions=(*state.actions, action))
+            case Opened(config):
+                return replace(state, config=config)
             case Seated(player):
                 return replace(state, seats=(*state.seats, Seat(player, 0)))
             case ChipsTaken(player, amount):
@@ -281,11 +299,14 @@ class Table(Entity[TableState, TableEvent]):
 
     def pending(self, state: TableState) -> Iterable[Delivery]:
         for one in state.payouts:
-            yield Delivery(one.number, one.to, Credit(one.amount), settled=ClosePayout(one.number))
+            yield Delivery(one.number, place(one.to), Credit(one.amount), settled=ClosePayout(one.number))
 
     def upcast(self, name: str, version: int, fields: tuple[Any, ...]) -> object:
-        if (name, version) == ("table.seat", 1):
-            return Seat(*fields)
+        match name, version:
+            case "table.state", 1:
+                return TableState(*fields)
+            case "table.seat", 1:
+                return Seat(*fields)
         return super().upcast(name, version, fields)
 
     def snapshot_now(self, state: TableState, since: int) -> bool:
@@ -304,17 +325,17 @@ class Table(Entity[TableState, TableEvent]):
         if self._turn_timer is not None:
             cancel_timer(self._turn_timer)
             self._turn_timer = None
-        me = self_pid()
+        me, config = self_pid(), self._config(state)
         if state.hand is not None:
             # Nobody waits for whoever has left.
             gone = any(seat.leaving for seat in state.seats) and self._is_leaving(state)
-            if gone or self.config.turn_seconds > 0:
+            if gone or config.turn_seconds > 0:
                 over = TurnOver(state.hand.hand, len(state.actions))
-                self._turn_timer = send_after(0.0 if gone else self.config.turn_seconds, me, over)
-        elif self.config.pause_seconds >= 0 and sum(1 for seat in state.seats if seat.stack) >= 2:
+                self._turn_timer = send_after(0.0 if gone else config.turn_seconds, me, over)
+        elif config.pause_seconds >= 0 and sum(1 for seat in state.seats if seat.stack) >= 2:
             if self._pause_timer is not None:
                 cancel_timer(self._pause_timer)
-            self._pause_timer = send_after(self.config.pause_seconds, me, NextHand(state.hands))
+            self._pause_timer = send_after(config.pause_seconds, me, NextHand(state.hands))
 
     def _is_leaving(self, state: TableState) -> bool:
         """Whether the player to act has given up the seat."""
@@ -350,6 +371,8 @@ class Table(Entity[TableState, TableEvent]):
                 if watched is not None:
                     demonitor(watched[1], flush=True)
                 return None
+            case Where():
+                return self_pid()
             case Look(player):
                 return self._view(state, player)
             case Progress():
@@ -376,7 +399,7 @@ class Table(Entity[TableState, TableEvent]):
                 self.key,
                 self.sequence,
                 player,
-                self.config.blinds,
+                self._config(state).blinds,
                 None,
                 "",
                 (),
@@ -399,7 +422,7 @@ class Table(Entity[TableState, TableEvent]):
             self.key,
             self.sequence,
             player,
-            self.config.blinds,
+            self._config(state).blinds,
             view.hand,
             view.street,
             view.board,

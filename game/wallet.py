@@ -32,6 +32,7 @@ from .messages import (
     UnderWay,
     WalletState,
 )
+from .places import place
 
 WalletEvent = Granted | Debited | Credited | TransferClosed | TransferReturned
 
@@ -43,7 +44,7 @@ def key_of(player: str) -> str:
 
 async def balance(player: str) -> int:
     """What a player's wallet holds, in hundredths."""
-    return await call(key_of(player), Balance())
+    return await call(place(key_of(player)), Balance())
 
 
 class Wallet(Entity[WalletState, WalletEvent]):
@@ -120,7 +121,7 @@ class Wallet(Entity[WalletState, WalletEvent]):
         for one in state.open:
             yield Delivery(
                 one.number,
-                one.to,
+                place(one.to),
                 TakeChips(one.player, one.amount),
                 settled=CloseTransfer(one.number),
                 refused=ReturnTransfer(one.number),
