@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, NoReturn, final
 from zlib import crc32
 
 from runtime.backends.memory import MemoryDisk, MemoryJournal
+from runtime.durable.fence import claimed, pack_fence, row_of, sealed, written
 from runtime.durable.journal import (
+    NO_FENCES,
     NO_FLOORS,
+    Fence,
     Head,
     Journal,
     JournalStats,
@@ -145,7 +148,11 @@ class LoggedJournal:
         return self._disk.name
 
     def commit(
-        self, entries: Sequence[Entry], snapshots: Sequence[Snapshot] = (), floors: Mapping[str, int] = NO_FLOORS
+        self,
+        entries: Sequence[Entry],
+        snapshots: Sequence[Snapshot] = (),
+        floors: Mapping[str, int] = NO_FLOORS,
+        fences: Mapping[int, int] = NO_FENCES,
     ) -> None:
         inner = self._writable()
         if not entries and not snapshots:
@@ -155,11 +162,14 @@ class LoggedJournal:
         parts += [(b"S", key, snapshot.pack()) for key, snapshot in newest(snapshots).items()]
         parts += [(b"F", key, _EPOCH.pack(floor)) for key, floor in floors.items()]
         # Judged before a byte is written; the index judges the same way once more.
+        for shard, epoch in fences.items():
+            fence = written(self._disk.name, shard, epoch, self.fence(shard))
+            parts.append((b"M", row_of(shard), pack_fence(fence)))
         heads = {key: self._index.heads.get(key, Head()) for key in touched(entries, snapshots)}
         advance(heads, entries, snapshots, self._disk.name, floors)
         self._disk.tried = tuple(entries)
         self._append(parts)
-        inner.commit(entries, snapshots, floors)
+        inner.commit(entries, snapshots, floors, fences)
 
     def head(self, key: str) -> int:
         return self._usable().head(key)
@@ -184,6 +194,22 @@ class LoggedJournal:
         inner = self._writable()
         self._append([(b"M", name, value)])
         inner.set_meta(name, value)
+
+    def claim(self, epochs: Mapping[int, int]) -> None:
+        inner, name = self._writable(), self._disk.name
+        rows = {shard: claimed(name, shard, epoch, self.fence(shard)) for shard, epoch in epochs.items()}
+        if rows:
+            self._append([(b"M", row_of(shard), pack_fence(fence)) for shard, fence in rows.items()])
+            inner.claim(epochs)
+
+    def seal(self, shard: int, epoch: int) -> None:
+        inner = self._writable()
+        fence = sealed(self._disk.name, shard, epoch, self.fence(shard))
+        self._append([(b"M", row_of(shard), pack_fence(fence))])
+        inner.seal(shard, epoch)
+
+    def fence(self, shard: int) -> Fence:
+        return self._usable().fence(shard)
 
     def stats(self) -> JournalStats:
         return self._usable().stats()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import structs
 
 from game import table as game_table
 from game.messages import Balance, TransferReturned
@@ -32,7 +33,7 @@ from runtime.kernel.signals import Answer
 from runtime.testing import Medium, TracedJournal
 
 from .inside import name
-from .room import simulate
+from .room import Outcome, simulate
 
 # Makes a method or function anew, given the one that there was.
 Make = Callable[[Any], Any]
@@ -75,7 +76,11 @@ def planted(plant: Plant) -> Iterator[None]:
 
 def hunt(which: str) -> Detection | None:
     """Look for a planted bug, seed by seed; None if it was not found in as many as it may take."""
-    plant = PLANTED[which]
+    return hunted(which, PLANTED[which], simulate)
+
+
+def hunted(which: str, plant: Plant, simulate: Callable[[int], Outcome]) -> Detection | None:
+    """The same in any simulation."""
     steps = 0
     for seed in range(1, plant.seeds + 1):
         with planted(plant):
@@ -164,7 +169,7 @@ def _take_full_for_done(original: Any) -> Any:
 def _accept_any_epoch(original: Any) -> Any:
     def commit(self: JournalWriter) -> None:
         entries = self._group.entries
-        entries[:] = [replace(entry, epoch=self.journal.epoch) for entry in entries]
+        entries[:] = [structs.replace(entry, epoch=self.journal.epoch) for entry in entries]
         original(self)
 
     return commit
@@ -189,7 +194,7 @@ def _snapshot_without_replies(original: Any) -> Any:
 
 def _recover_without_numbers(original: Any) -> Any:
     def recover(self: Any, snapshot: Any, entries: Any) -> None:
-        original(self, snapshot, [replace(entry, sender="") for entry in entries])
+        original(self, snapshot, [structs.replace(entry, sender="") for entry in entries])
 
     return recover
 

@@ -6,9 +6,9 @@ Faults that end by themselves run beside the next ones, so that they overlap.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import trio
+from msgspec import structs
 
 from runtime import KILL, CallFailed, Pid, exit, registered_names, sys, whereis
 from runtime.durable.record import Entry
@@ -136,7 +136,7 @@ class Nemesis:
         if journal is None or not stale:
             return False
         entry = stale[0]
-        nursery.start_soon(self._append, table, replace(entry, sequence=journal.head(entry.key) + 1))
+        nursery.start_soon(self._append, table, structs.replace(entry, sequence=journal.head(entry.key) + 1))
         return True
 
     async def _append(self, table: ProcessTable, entry: Entry) -> None:
