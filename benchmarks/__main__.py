@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME --json`: NAME is kernel or durable."""
+"""`python -m benchmarks NAME --json`: NAME is kernel, durable, observe, remote, top or stepper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 
 from .harness import by_processor, tell
 
-NAMES = ("kernel", "durable")
+NAMES = ("kernel", "durable", "observe", "remote", "top", "stepper")
 
 
 def main() -> None:

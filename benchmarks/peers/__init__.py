@@ -30,6 +30,11 @@ DURABLE = {
     "sqlite": ("sqlite3", (3, 11)),
 }
 
+# The same between two processes.
+REMOTE = {
+    "xoscar_remote": ("xoscar", (3, 11)),
+}
+
 
 def figures(which: Mapping[str, tuple[str, tuple[int, int]]] = PEERS) -> dict[str, dict[str, float]]:
     """The figures of every peer that is installed: by its name, then by row."""
@@ -55,7 +60,7 @@ def figures(which: Mapping[str, tuple[str, tuple[int, int]]] = PEERS) -> dict[st
 
 def missing(peer: str) -> str:
     """Why a peer cannot be measured here, and how to get it; "" if it can."""
-    package, python = (PEERS | DURABLE)[peer]
+    package, python = (PEERS | DURABLE | REMOTE)[peer]
     if sys.version_info < python:
         return f"it needs Python {python[0]}.{python[1]} or newer, this is {sys.version_info[0]}.{sys.version_info[1]}"
     try:
