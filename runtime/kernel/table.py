@@ -172,13 +172,20 @@ class ProcessTable:
             self._give_task(process)
 
     def rouse(self, process: Process) -> None:
-        """Give a process that rests its task: something has come for it; or end it, if its nursery has closed."""
+        """Give a process that rests its task: something has come for it. If its nursery has closed it rests on.
+
+        Then it is about to be ended with its nursery, by `end_resting`. Not here and now: who calls it is not
+        waiting yet, and could not be told.
+        """
+        assert process.resting is not None
+        context, body, argument, room = process.resting
+        life = body(process, argument)
         try:
-            self._give_task(process)
-        except RuntimeError:
-            if process.pid._process is not None:
-                raise
-            # It was about to be ended with its nursery; whoever sent to it is not to blame.
+            context.run(partial(room.start_soon, run, process, life, name=process.label))
+        except RuntimeError:  # Trio's word for a nursery that has closed
+            life.close()
+            return
+        process.resting = None
 
     def _give_task(self, process: Process) -> None:
         assert process.resting is not None
@@ -198,7 +205,7 @@ class ProcessTable:
         for process in resting:
             process.resting = None  # the end of one must not rouse another
         for process in resting:
-            process.end(SHUTDOWN)
+            process.end(process.exiting if process.exiting is not None else SHUTDOWN)
 
     def spawn(self, body: Body, label: str, **options: Any) -> Process:
         """`create` and `begin` in one; `options` are those of `create`."""
