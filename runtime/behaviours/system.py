@@ -210,6 +210,34 @@ async def serve_system(process: Process, behaviour: Behaviour, caller: SystemCal
     return ending
 
 
+async def serve_until_told(process: Process, behaviour: Behaviour) -> object:
+    """The loop of a behaviour whose work is done by other tasks: it serves system messages and hears its parent.
+
+    Returns the exit reason that the parent gives, or that of `sys.terminate`; all other messages are dropped.
+    Raises ProcessExit when the process is to end by a signal. Source: OTP `proc_lib` processes that call
+    `sys:handle_system_msg`; rules Y1, Y12.
+    """
+    task = process.task
+    assert task is not None
+    while True:
+        if process.exiting is not None:
+            raise ProcessExit(process.exiting)
+        mailbox = process.mailbox
+        if not mailbox:
+            task.custom_sleep_data = process
+            await park()
+            continue
+        message = mailbox.popleft()
+        if process.uncounted or process.senders:
+            message = process.took(message)
+        if isinstance(message, SystemCaller):
+            stop = await serve_system(process, behaviour, message)
+            if stop is not None:
+                return stop.reason
+        elif isinstance(message, Exit) and message.source == process.parent:
+            return message.reason
+
+
 def _serve(process: Process, behaviour: Behaviour, caller: SystemCaller) -> Ending | None:
     request = caller.request
     match request:

@@ -13,12 +13,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 from ..behaviours.gen import Ack, Behaviour
-from ..behaviours.sys import serve_system
-from ..kernel.exits import ProcessExit
-from ..kernel.parking import park
+from ..behaviours.system import serve_until_told
 from ..kernel.process import Body, Process
-from ..kernel.requests import SystemCaller
-from ..kernel.signals import Exit
 from .links import Links
 
 
@@ -49,7 +45,8 @@ class NetKernel(Behaviour):
 
     def summary(self) -> str:
         links = self._links
-        return f"{len(links.links())} links, {links.address or 'not listening'}"
+        count = len(links.links())
+        return f"{count} link{'s' * (count != 1)}, {links.address or 'not listening'}"
 
     @classmethod
     def _behaviour_begin(cls, process: Process, ack: Ack, args: tuple[Any, ...]) -> tuple[Body, object] | None:
@@ -59,26 +56,4 @@ class NetKernel(Behaviour):
     async def _live(self, process: Process, ack: Ack) -> object:
         async with self._links.running():
             ack.ok()
-            return await self._serve(process)
-
-    async def _serve(self, process: Process) -> object:
-        """Serve what the system asks; returns the exit reason when the parent says so."""
-        task = process.task
-        assert task is not None
-        while True:
-            if process.exiting is not None:
-                raise ProcessExit(process.exiting)
-            mailbox = process.mailbox
-            if not mailbox:
-                task.custom_sleep_data = process
-                await park()
-                continue
-            message = mailbox.popleft()
-            if process.uncounted or process.senders:
-                message = process.took(message)
-            if isinstance(message, SystemCaller):
-                stop = await serve_system(process, self, message)
-                if stop is not None:
-                    return stop.reason
-            elif isinstance(message, Exit) and message.source == process.parent:
-                return message.reason
+            return await serve_until_told(process, self)

@@ -19,13 +19,10 @@ from typing import Any, ClassVar, final
 import trio
 
 from ..behaviours.gen import Ack, Behaviour
-from ..behaviours.sys import serve_system
+from ..behaviours.system import serve_until_told
 from ..errors import Misuse
-from ..kernel.exits import ProcessExit, is_orderly
-from ..kernel.parking import park
+from ..kernel.exits import is_orderly
 from ..kernel.process import Body, Process
-from ..kernel.requests import SystemCaller
-from ..kernel.signals import Exit
 from ..kernel.table import ProcessTable
 from ..kernel.world import Listener
 
@@ -125,7 +122,7 @@ class Acceptor(Behaviour):
             ack.ok()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._accept, listener, name="accept")
-                reason = await self._serve(process)
+                reason = await serve_until_told(process, self)
                 nursery.cancel_scope.cancel()
         if is_orderly(reason):  # otherwise the successor looks the address up
             table.services.pop(SERVICE, None)
@@ -147,28 +144,6 @@ class Acceptor(Behaviour):
                     raise
                 logger.warning("the gateway at %s cannot accept for now: %s", self.address, error)
                 await trio.sleep(_PAUSE)
-
-    async def _serve(self, process: Process) -> object:
-        """Serve what the system asks; returns the exit reason when the parent says so."""
-        task = process.task
-        assert task is not None
-        while True:
-            if process.exiting is not None:
-                raise ProcessExit(process.exiting)
-            mailbox = process.mailbox
-            if not mailbox:
-                task.custom_sleep_data = process
-                await park()
-                continue
-            message = mailbox.popleft()
-            if process.uncounted or process.senders:
-                message = process.took(message)
-            if isinstance(message, SystemCaller):
-                stop = await serve_system(process, self, message)
-                if stop is not None:
-                    return stop.reason
-            elif isinstance(message, Exit) and message.source == process.parent:
-                return message.reason
 
 
 async def _listen(table: ProcessTable, address: str, stack: AsyncExitStack) -> Listener:
