@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar, final
 
-from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence, written
+from ..durable.fence import written
 from ..durable.journal import (
     NO_FENCES,
     NO_FLOORS,
+    NO_HOMES,
     EntriesDropped,
-    Fence,
     Head,
     Journal,
     JournalStats,
@@ -41,12 +41,11 @@ from .lmdb_boot import DATA
 from .lmdb_floors import SWEPT_ROWS, pack_floor, unpack_floor
 from .lmdb_pages import Pages
 from .lmdb_rows import Bounds
+from .lmdb_shards import LmdbShards
 from .lmdb_store import MAP_SIZE, Store, Transaction
 from .lmdb_tail import FOLD_BYTES, FOLD_ENTRIES, Portion, Tail, pack_group, unpack_group
 
 T = TypeVar("T")
-# A rule of `runtime.durable.fence`: path, shard, epoch and the row that was found -> the row to be.
-FenceRule = Callable[[str, int, int, Fence], Fence]
 
 # A head costs some 200 bytes of memory and 2 us to look up; processes that work are far fewer.
 _CACHED_HEADS: Final = 65536
@@ -55,16 +54,14 @@ _DELETED_GROUPS: Final = 512
 
 
 @final
-class LmdbJournal:
+class LmdbJournal(LmdbShards):
     """A `Journal` kept in a directory. Made by `open`; may be used from any one thread at a time."""
 
     def __init__(self, store: Store, *, wall: float, node: str) -> None:
-        self._store = store
-        self._path = store.path
+        super().__init__(store)
         self._commits = 0
         self._cached: dict[str, Head] = {}
         # What the log holds. None: to be read (again).
-        self._bounds = Bounds()
         self._held: Tail | None = None
         store.doubt = self._forget
         self._epoch = store.read(self._checked_epoch) if store.read_only else self._begin_epoch(wall, node)
@@ -131,13 +128,14 @@ class LmdbJournal:
         snapshots: Sequence[Snapshot] = (),
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
     ) -> None:
         store = self._store
         store.check_writable()
         if entries:
             store.check_room()
-        if entries or snapshots:
-            self._commit(entries, snapshots, floors, fences)
+        if entries or snapshots or homes:
+            self._commit(entries, snapshots, floors, fences, homes)
             self._commits += 1
 
     def fold(self) -> None:
@@ -154,9 +152,12 @@ class LmdbJournal:
         snapshots: Sequence[Snapshot],
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
+        *,
+        folded: int = 0,
     ) -> None:
         with self._store.writing:
-            self._commit_alone(entries, snapshots, floors, fences)
+            self._commit_alone(entries, snapshots, floors, fences, homes, folded)
 
     def _commit_alone(
         self,
@@ -164,7 +165,10 @@ class LmdbJournal:
         snapshots: Sequence[Snapshot],
         floors: Mapping[str, int],
         fences: Mapping[int, int],
+        homes: Mapping[str, int],
+        least: int,
     ) -> None:
+        """Write a group, and fold some of what was written before: `least` entries, or more."""
         tail, bounds = self._tail(), self._bounds
         # Packed before the transaction begins: a record out of its bounds is refused with nothing begun.
         rows = [entry.pack(position) for position, entry in enumerate(entries, bounds.position + 1)]
@@ -187,6 +191,8 @@ class LmdbJournal:
                 self._put_snapshot(txn, snapshot, packed)
             for key, floor in floors.items():
                 self._raise_floor(txn, key, floor)
+            for key, shard in homes.items():
+                self._note_home(txn, key, shard, heads.get(key))
             folded: list[Portion] = []
             if tail.done:
                 until = min(tail.folding_to, first + _DELETED_GROUPS - 1)
@@ -194,7 +200,7 @@ class LmdbJournal:
                     txn.delete(layout.number_key(number), db=store.log)
                 first = until + 1
             elif tail.folding_to:
-                folded = tail.portion(max(FOLD_ENTRIES, 2 * len(rows)))
+                folded = tail.portion(max(FOLD_ENTRIES, 2 * len(rows), least))
                 self._fold(txn, folded)
             moved = Bounds(first, last, bounds.position + len(rows))
             if (first, last) != (bounds.first, bounds.last):
@@ -289,42 +295,12 @@ class LmdbJournal:
         store.check_writable()
         store.write(lambda txn: txn.put(key, layout.summed(key, value), db=store.meta))
 
-    def claim(self, epochs: Mapping[int, int]) -> None:
-        self._put_fences(epochs, claimed)
-
-    def seal(self, shard: int, epoch: int) -> None:
-        self._put_fences({shard: epoch}, sealed)
-
-    def fence(self, shard: int) -> Fence:
-        row_of(shard)
-        return self._store.read(lambda txn: self._fence(txn, shard))
-
-    def _fence(self, txn: Transaction, shard: int) -> Fence:
-        return unpack_fence(self._stored_meta(txn, b"m" + row_of(shard).encode()), shard, self._path)
-
-    def _put_fences(self, epochs: Mapping[int, int], judge: FenceRule) -> None:
-        store = self._store
-        store.check_writable()
-
-        def work(txn: Transaction) -> None:
-            for shard, epoch in epochs.items():
-                self._put_fence(txn, shard, epoch, judge)
-
-        store.write(work)
-
-    def _put_fence(self, txn: Transaction, shard: int, epoch: int, judge: FenceRule) -> None:
-        found = self._fence(txn, shard)
-        fence = judge(self._path, shard, epoch, found)
-        if fence != found:
-            row = b"m" + row_of(shard).encode()
-            txn.put(row, layout.summed(row, pack_fence(fence)), db=self._store.meta)
-
     def _forget(self) -> None:
         """Nobody knows what the store holds now: read it anew."""
         self._cached.clear()
         self._held = None
 
-    def _remember(self, heads: dict[str, Head]) -> None:
+    def _remember(self, heads: Mapping[str, Head]) -> None:
         cached = self._cached
         cached.update(heads)
         if len(cached) > _CACHED_HEADS:
@@ -486,9 +462,6 @@ class LmdbJournal:
                 self._path, f"its data is of epoch {epoch}, but epoch {self._store.claim.epoch} ran here: an older copy"
             )
         return epoch
-
-    def _stored_meta(self, txn: Transaction, row: bytes) -> bytes | None:
-        return layout.unsummed(row, txn.get(row, db=self._store.meta), self._path)
 
     def close(self) -> None:
         self._store.close()

@@ -2,8 +2,9 @@
 
 First the pages, by `lmdb.verify`, which reads the file and never maps it. Then the records, in a process of
 its own, because LMDB trusts the pages that it maps: checksums, places, dense sequences and heads, the groups
-of the log, snapshots, and the positions, of which each number up to the last belongs to one entry; so a
-process that has vanished as a whole is found as well. Changes nothing.
+of the log, snapshots, the index of shards, and the positions, of which each number up to the last belongs to
+one entry, or was counted when its shard went; so a process that has vanished as a whole is found as well. Of
+a staged shard not all is there yet. Changes nothing.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from ..codec.cbor import DecodeError, decode
 from ..durable.fence import MAX_EPOCH, unpack_fence
 from ..durable.journal import Head, StoreDamaged, StoreNewer, checked_entry, checked_snapshot
 from ..durable.record import FORMAT, Entry
+from ..durable.staging import staged_shard
 from . import lmdb_boot as boot
 from . import lmdb_rows as layout
 from .apart import Died, apart
 from .lmdb_floors import FLOORS, unpack_floor
+from .lmdb_homes import SHARDS, unpack_home
 from .lmdb_pages import Pages
 from .lmdb_store import MAP_SIZE, check_transaction
 from .lmdb_tail import Placed, unpack_group
 
-# Where a node's relaxed store lies in its directory, and the row of `meta` by which the other remembers it.
+# Where a node's relaxed store lies, and the row by which the other remembers it.
 RELAXED: Final = "relaxed"
 _RELAXED_ROW: Final = b"mrelaxed"
 _FENCES: Final = b"mshard/"
-# Problems that are told one by one; the others are counted.
-MOST: Final = 100
+MOST: Final = 100  # problems that are told one by one; the others are counted
 # Seconds in which the reading of records must get from one report of its progress to the next.
 _PATIENCE: Final = 120.0
 _REPORT_EVERY: Final = 4096
@@ -203,7 +205,7 @@ def _pages(path: str) -> list[str]:
 @final
 @dataclass(slots=True)
 class _Read:
-    """What the child says: its report, or of which later format the store is."""
+    """What the child says: its report, or the later format of the store."""
 
     report: Report
     newer: int = 0
@@ -226,16 +228,22 @@ class _Reading:
         self._rows = 0
         self._dropped = 0
         self._newest = 0
+        # The shard of each key; those that are staged, or were ever claimed; the positions that no head counts.
+        self._homes: dict[str, int] = {}
+        self._staged: set[int] = set()
+        self._claimed: set[int] = set()
+        self._owed = 0
 
     def run(self) -> _Read:
         try:
             with boot.environment(self._path, MAP_SIZE, read_only=True) as environment:
                 try:
                     self._dbs = {name: environment.open_db(name, create=False) for name in layout.DATABASES}
-                    try:
-                        self._dbs[FLOORS] = environment.open_db(FLOORS, create=False)
-                    except lmdb.NotFoundError:
-                        pass  # of the first days, when nothing was ever dropped
+                    for later in (FLOORS, SHARDS):
+                        try:
+                            self._dbs[later] = environment.open_db(later, create=False)
+                        except lmdb.NotFoundError:
+                            pass  # of the first days, when nothing was ever dropped or moved
                     with environment.begin() as txn:
                         self._read(txn)
                 except StoreNewer as error:
@@ -248,6 +256,7 @@ class _Reading:
         bounds = self._meta(txn)
         self._seen = bytearray(min(bounds.position, 1 << 32) + 1)
         self._log(txn, bounds)
+        self._index(txn)
         keys = dict.fromkeys([*self._keys(b"heads"), *self._unfolded, *self._keys(b"snapshots")])
         for key in keys:
             try:
@@ -256,6 +265,9 @@ class _Reading:
                 self._report.add(Problem(error.found, key, error.sequence))
             except lmdb.Error as error:
                 self._report.add(Problem(str(error), key))
+        for key, shard in self._homes.items():
+            if key not in keys:
+                self._report.add(Problem(f"it is noted in shard {shard}, and has no entry", key))
         self._strays(txn)
         self._positions(bounds)
         self._report.keys = len(keys)
@@ -284,8 +296,11 @@ class _Reading:
                     kept = value(row)
                     if row.startswith(_FENCES):
                         # A process of a shard writes under the shard's epoch, which is not the store's.
-                        fence = unpack_fence(kept, int(row[len(_FENCES) :]), self._path)
-                        self._newest = max(self._newest, fence.epoch)
+                        number = int(row[len(_FENCES) :])
+                        self._newest = max(self._newest, unpack_fence(kept, number, self._path).epoch)
+                        self._claimed.add(number)
+                    elif (shard := staged_shard(row[1:].decode(errors="replace"), self._path)) is not None:
+                        self._staged.add(shard)
                 except StoreDamaged as error:
                     report.add(Problem(error.found))
         try:
@@ -294,6 +309,7 @@ class _Reading:
             report.add(Problem(error.found))
         bounds = layout.Bounds.unpack(value(layout.BOUNDS_ROW), self._path)
         report.position = bounds.position
+        self._owed = layout.unpack_owed(value(layout.OWED_ROW), self._path)
         return bounds
 
     def _log(self, txn: Transaction, bounds: layout.Bounds) -> None:
@@ -326,6 +342,22 @@ class _Reading:
                     self._report.add(Problem(f"a row of {name.decode()} is nobody's: {row[:40]!r}"))
         return keys
 
+    def _index(self, txn: Transaction) -> None:
+        with Pages.reading(os.path.join(self._path, boot.DATA)) as pages:
+            for row in pages.keys(SHARDS):
+                try:
+                    shard, key = unpack_home(row, txn.get(row, db=self._dbs[SHARDS]) or b"", self._path)
+                except StoreDamaged as error:
+                    self._report.add(Problem(error.found))
+                    continue
+                if self._homes.setdefault(key, shard) != shard:
+                    self._report.add(Problem(f"it is noted in shard {self._homes[key]} and in {shard}", key))
+
+    def _latest(self, key: str) -> int:
+        """The epoch that no entry of a key may be beyond."""
+        home = self._homes.get(key)
+        return self._newest if home is None or home in self._claimed - self._staged else MAX_EPOCH
+
     def _head(self, txn: Transaction, key: str) -> Head:
         head = self._heads.get(key)
         if head is None:
@@ -356,7 +388,7 @@ class _Reading:
             if last >= first:
                 before = self._entry(one.packed, key, last, before)
         known = self._snapshot(txn, key, last)
-        if first > known + 1:
+        if first > known + 1 and self._homes.get(key) not in self._staged:
             report.add(Problem(f"it was dropped, but its snapshot is of {known}", key, first - 1))
 
     def _sweep(self, txn: Transaction, key: str, stored: int) -> int:
@@ -388,7 +420,7 @@ class _Reading:
         wrong = self._misplaced(entry, before)
         if wrong:
             report.add(Problem(wrong, key, sequence, entry.feed))
-        if entry.epoch > self._newest:
+        if entry.epoch > self._latest(key):
             report.add(Problem(f"it is of epoch {entry.epoch}, the store of {self._newest}", key, sequence, entry.feed))
         return max(before, entry.feed)
 
@@ -437,12 +469,12 @@ class _Reading:
 
     def _positions(self, bounds: layout.Bounds) -> None:
         """Find positions that no whole entry has: each was given to one, which may have been dropped."""
-        seen, at = self._seen, 1
-        if not any(seen) or seen.count(0) - 1 <= self._dropped:
+        seen, at, gone = self._seen, 1, self._dropped + self._owed
+        if (not any(seen) and not self._owed) or seen.count(0) - 1 <= gone:
             return
-        if self._dropped:
+        if gone:
             missing = seen.count(0) - 1
-            self._report.add(Problem(f"no whole entry has {missing} positions, but {self._dropped} were dropped"))
+            self._report.add(Problem(f"no whole entry has {missing} positions, but {gone} were dropped"))
             return
         while (first := seen.find(0, at)) > 0:
             after = seen.find(1, first)

@@ -2,8 +2,9 @@
 
 A position counts all entries of a store, whatever their key, in the order in which they were committed. To
 restore to a position is to leave out every entry after it, and each snapshot that knows of one. What
-`Journal.set_meta` keeps has no position and stays as it was. A relaxed store has positions of its own: it is
-taken back to the time of the entry that was named.
+`Journal.set_meta` keeps has no position and stays as it was, and so do the fences and the notes of staged
+shards; what was erased, because its shard went to another node, is in no later backup. A relaxed store has
+positions of its own: it is taken back to the time of the entry that was named.
 
 A store that was restored goes on in a later epoch than any that the lost one can have reached: the second of
 its restoring. Until it is whole, its marker says that it is being restored, and nothing opens it.
@@ -26,6 +27,7 @@ from .lmdb import LmdbJournal
 from .lmdb_backup import Backup, empty, read_marker, undo
 from .lmdb_check import RELAXED, Progress
 from .lmdb_floors import unpack_floor
+from .lmdb_homes import unpack_home
 from .lmdb_store import MAP_SIZE, Store, Transaction
 
 _CHUNK: Final = 4 << 20  # bytes
@@ -171,6 +173,8 @@ def _cut(
                 if not last and not may_be_empty:
                     raise PositionGone(source, f"the time {until:.3f}", "nothing had been committed by then")
             dropped = _drop(store, source, last)
+            _forget_homes(store)
+            _count_again(store, last)
         # Later than any that the lost store can have reached, if its node did not start every second.
         epoch = max(journal.epoch, int(wall))
         bounds = journal.bounds
@@ -251,6 +255,36 @@ def _drop(store: Store, source: str, position: int) -> int:
         store.write(work)
         dropped += len(rows)
     return dropped
+
+
+def _forget_homes(store: Store) -> None:
+    """Take the keys of which nothing stays out of the index of shards."""
+    index = store.shards
+
+    def work(txn: Transaction) -> None:
+        gone = []
+        for row, value in txn.cursor(index):
+            _, key = unpack_home(row, value, store.path)
+            if txn.get(key.encode(), db=store.heads) is None:
+                gone.append(row)
+        for row in gone:
+            txn.delete(row, db=index)
+
+    if index is not None:
+        store.write(work)
+
+
+def _count_again(store: Store, position: int) -> None:
+    """Say of the positions up to the last one how many no head counts, if shards have come or gone."""
+
+    def work(txn: Transaction) -> None:
+        if txn.get(layout.OWED_ROW, db=store.meta) is not None:
+            heads = 0
+            for raw, value in txn.cursor(store.heads):
+                heads += layout.unpack_head(raw.decode(), value, store.path).sequence
+            txn.put(layout.OWED_ROW, layout.pack_owed(position - heads), db=store.meta)
+
+    store.write(work)
 
 
 def _plans(store: Store, txn: Transaction, source: str, position: int) -> Iterator[_Shorter]:

@@ -5,6 +5,7 @@
     entries     key length, key, sequence -> record    a key's entries lie together, in order
     snapshots   key -> record
     heads       key -> sequence, epoch, crc32    of `entries`: shows when a key's last ones are gone
+    floors, shards                               see `lmdb_floors`, `lmdb_homes`
 
 Each value has a checksum that covers its key too, so that a row in another's place is found.
 """
@@ -27,12 +28,15 @@ EPOCH_ROW: Final = b"iepoch"
 NODE_ROW: Final = b"inode"
 BOUNDS_ROW: Final = b"ilog"
 TRANSACTION_ROW: Final = b"itransaction"
+# The positions that were given and that no head counts: of shards that came and went (`lmdb_shards`).
+OWED_ROW: Final = b"iowed"
 
 _HEAD = struct.Struct(">QQ")
 _EPOCH = struct.Struct(">Qd")  # the incarnation, and when it was opened, in seconds since the Unix epoch
 _BOUNDS = struct.Struct(">QQQ")
 _CRC = struct.Struct(">I")
 _NUMBER = struct.Struct(">Q")
+_OWED = struct.Struct(">q")
 
 
 @final
@@ -71,6 +75,21 @@ def unpack_transaction(value: bytes | None) -> int:
         return 0
     number: int = _NUMBER.unpack(value)[0]
     return number
+
+
+def pack_owed(owed: int) -> bytes:
+    """The row of the positions that no head counts."""
+    return summed(OWED_ROW, _OWED.pack(owed))
+
+
+def unpack_owed(value: bytes | None, path: str) -> int:
+    """Their number in a value whose checksum held, 0 if there is none; StoreDamaged."""
+    if value is None:
+        return 0
+    if len(value) != _OWED.size:
+        raise StoreDamaged(path, "the number of positions that shards took with them is gone")
+    owed: int = _OWED.unpack(value)[0]
+    return owed
 
 
 def number_key(number: int) -> bytes:

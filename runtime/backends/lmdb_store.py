@@ -28,6 +28,7 @@ from ..errors import BanyanError, Misuse
 from . import lmdb_boot as boot
 from .lmdb_ballast import Ballast
 from .lmdb_floors import FLOORS
+from .lmdb_homes import SHARDS
 from .lmdb_rows import DATABASES, TRANSACTION_ROW, pack_transaction, unpack_transaction, unsummed
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Store:
     Attributes:
         environment: LMDB's.
         meta, log, entries, snapshots, heads: its databases.
-        floors: the one of `lmdb_floors`; None if it is not there.
+        floors, shards: those of `lmdb_floors` and `lmdb_homes`; None if they are not there.
         epoch: noted for the next owner, once its user has said it.
         doubt: called when nobody knows what the store holds, so that what was remembered is forgotten.
     """
@@ -98,13 +99,15 @@ class Store:
         self.log, self.entries, self.snapshots, self.heads = (
             environment.open_db(name, create=not read_only) for name in DATABASES[1:]
         )
-        # Stores of the first days have none, and one that is only read gets none.
-        self.floors: lmdb._Database | None
-        try:
-            self.floors = environment.open_db(FLOORS, create=not read_only)
-        except (lmdb.NotFoundError, lmdb.ReadonlyError):
-            self.floors = None
+        self.floors, self.shards = self._later(FLOORS), self._later(SHARDS)
         _open[id(self)] = self
+
+    def _later(self, name: bytes) -> lmdb._Database | None:
+        """A database that stores of the first days do not have; one that is only read does not get it."""
+        try:
+            return self.environment.open_db(name, create=not self.read_only)
+        except (lmdb.NotFoundError, lmdb.ReadonlyError):
+            return None
 
     @classmethod
     @contextmanager
@@ -186,6 +189,14 @@ class Store:
                     self.doubt()
                     raise
 
+    def sync_last(self) -> None:
+        """Have the last transaction survive a loss of power also in a relaxed store."""
+        if not self.environment.flags()["metasync"]:
+            try:
+                self.environment.sync(True)
+            except lmdb.Error as error:
+                raise self._refused(error) from error
+
     def _refused(self, error: lmdb.Error) -> StoreError:
         """What a failed write means. Only a lack of room leaves the store usable."""
         self.doubt()
@@ -230,8 +241,7 @@ class Store:
             return
         if not self.read_only:
             if not self._failure:
-                if not self.environment.flags()["metasync"]:
-                    self.environment.sync(True)
+                self.sync_last()
                 self.note(0)
             self.ballast.drop()
         self.environment.close()

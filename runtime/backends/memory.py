@@ -14,13 +14,15 @@ verified as often as with a real store, and it can be made to fail in the ways a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
+from ..durable.carriage import Piece
 from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence, written
 from ..durable.journal import (
     NO_FENCES,
     NO_FLOORS,
+    NO_HOMES,
     EntriesDropped,
     Fence,
     Head,
@@ -39,7 +41,24 @@ from ..durable.journal import (
     newest,
     touched,
 )
-from ..durable.record import Entry, Snapshot
+from ..durable.record import Entry, Snapshot, snapshot_sequence
+from ..durable.staging import (
+    ERASING,
+    Fitted,
+    Place,
+    check_claim,
+    check_home,
+    check_note,
+    check_reserve,
+    check_settle,
+    check_staged,
+    closed,
+    emptied,
+    fit,
+    preclaimed,
+    stage_of,
+    staged_shard,
+)
 from ..errors import Misuse
 
 
@@ -69,6 +88,8 @@ class MemoryDisk:
         self.snapshots: dict[str, bytes] = {}
         self.heads: dict[str, Head] = {}
         self.meta: dict[str, bytes] = {}
+        # The keys that were noted as a shard's.
+        self.homes: dict[int, set[str]] = {}
         self.owner: MemoryJournal | None = None
 
     def crash(self) -> None:
@@ -80,8 +101,110 @@ class MemoryDisk:
         """Keep a key's entries from `floor` on, if it was not higher before."""
         first = self.floors.get(key, 1)
         if floor > first:
-            self.entries[key][first - 1 : floor - 1] = [b""] * (floor - first)
+            self.entries.setdefault(key, [])[first - 1 : floor - 1] = [b""] * (floor - first)
             self.floors[key] = floor
+
+    # -- shards that come and go ---------------------------------------------------------------------
+
+    def fence(self, shard: int) -> Fence:
+        """A shard's row."""
+        return unpack_fence(self.meta.get(row_of(shard)), shard, self.name)
+
+    def stage(self, shard: int) -> bytes | None:
+        """The note of a staged shard, None if it is not staged."""
+        return self.meta.get(stage_of(shard))
+
+    def place(self, key: str) -> Place:
+        """Where a key stands."""
+        snapshot = self.snapshots.get(key, b"")
+        return Place(self.heads.get(key, Head()), self.floors.get(key, 1), snapshot_sequence(snapshot))
+
+    def piece(self, key: str, after: int, size: int, snapshot_after: int) -> Piece:
+        """As `Journal.piece`."""
+        place = self.place(key)
+        after = min(max(after, place.first - 1), place.head.sequence)
+        rows: list[bytes] = []
+        for row in self.entries.get(key, [])[after:]:
+            if rows and size < len(row):
+                break
+            rows.append(row)
+            size -= len(row)
+        wanted = max(snapshot_after, 0) < place.snapshot <= after + len(rows)
+        epoch = Entry.unpack(rows[-1]).epoch if rows else place.head.epoch
+        return Piece(key, place.first, after, epoch, tuple(rows), self.snapshots[key] if wanted else b"")
+
+    def fit(self, pieces: Iterable[Piece]) -> list[Fitted]:
+        """What pieces put here; raises as `Journal.install`."""
+        places: dict[str, Place] = {}
+        fitted: list[Fitted] = []
+        position = self.position
+        for piece in pieces:
+            place = places.setdefault(piece.key, self.place(piece.key))
+            fitted.append(fit(piece, place, position, self.name))
+            position += len(fitted[-1].rows)
+        return fitted
+
+    def put(self, shard: int, fitted: Iterable[Fitted]) -> None:
+        """Put what was fitted into its places."""
+        for one in fitted:
+            self.drop(one.key, one.first)
+            self.entries.setdefault(one.key, []).extend(row for _, row in one.rows)
+            self.heads[one.key] = one.head
+            self.position += len(one.rows)
+            if one.snapshot:
+                self.snapshots[one.key] = one.snapshot
+            self.homes.setdefault(shard, set()).add(one.key)
+
+    def to_reserve(self, shard: int, note: bytes) -> dict[str, bytes]:
+        """The rows that change with a reservation; raises as `Journal.reserve`."""
+        kept = bool(self.homes.get(shard))
+        check_reserve(self.name, shard, note, self.fence(shard), self.stage(shard), kept=kept)
+        return {stage_of(shard): bytes(note)}
+
+    def to_install(self, shard: int, note: bytes | None, claim: int) -> dict[str, bytes]:
+        """The rows that change with pieces; raises as `Journal.install`."""
+        check_staged(self.name, shard, self.stage(shard))
+        check_note(self.name, shard, note)
+        rows = {} if note is None else {stage_of(shard): bytes(note)}
+        if claim:
+            rows[row_of(shard)] = pack_fence(preclaimed(self.name, shard, claim, self.fence(shard)))
+        return rows
+
+    def to_erase(self, shard: int, limit: int) -> tuple[list[str], dict[str, bytes | None]]:
+        """The keys that go, and the rows that change, None for those that go too; nothing if all is gone."""
+        found, stage = self.fence(shard), self.stage(shard)
+        fence = closed(self.name, shard, found, stage)
+        kept = self.homes.get(shard, set())
+        if not kept and stage is None and not fence.written:
+            return [], {}
+        keys: list[str] = []
+        for key in sorted(kept, key=str.encode):
+            if limit <= 0:
+                break
+            keys.append(key)
+            limit -= max(1, len(self.entries[key]))
+        over = len(keys) == len(kept)
+        rows: dict[str, bytes | None] = {stage_of(shard): None if over else ERASING}
+        if found.epoch:
+            rows[row_of(shard)] = pack_fence(emptied(fence) if over else fence)
+        return keys, rows
+
+    def erase(self, shard: int, keys: Iterable[str]) -> None:
+        """Forget keys of a shard."""
+        for key in keys:
+            self.entries.pop(key, None)
+            self.floors.pop(key, None)
+            self.snapshots.pop(key, None)
+            self.heads.pop(key, None)
+            self.homes[shard].discard(key)
+
+    def change(self, rows: Mapping[str, bytes | None]) -> None:
+        """Put rows, and take those away that are None."""
+        for name, value in rows.items():
+            if value is None:
+                self.meta.pop(name, None)
+            else:
+                self.meta[name] = value
 
     def damage(self, key: str, sequence: int, bit: int = 0) -> None:
         """Flip one bit of an entry, counted from its record's first."""
@@ -137,15 +260,18 @@ class MemoryJournal:
         snapshots: Sequence[Snapshot] = (),
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
     ) -> None:
         disk = self._writable()
-        if not entries and not snapshots:
+        if not entries and not snapshots and not homes:
             return
         rows = {shard: written(disk.name, shard, epoch, self.fence(shard)) for shard, epoch in fences.items()}
         packed = [(entry.key, entry.pack(position)) for position, entry in enumerate(entries, disk.position + 1)]
         kept = [(key, snapshot.sequence, snapshot.pack()) for key, snapshot in newest(snapshots).items()]
         heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
         advance(heads, entries, snapshots, disk.name, floors)
+        for key, shard in homes.items():
+            check_home(key, shard, heads.get(key) or disk.heads.get(key))
         self._strike("staged")
         for key, row in packed:
             disk.entries.setdefault(key, []).append(row)
@@ -160,6 +286,8 @@ class MemoryJournal:
         disk.heads.update({key: heads[key] for key, _ in packed})
         for key, floor in floors.items():
             disk.drop(key, floor)
+        for key, shard in homes.items():
+            disk.homes.setdefault(shard, set()).add(key)
         disk.meta.update({row_of(shard): pack_fence(fence) for shard, fence in rows.items()})
         disk.position += len(packed)
         self._commits += 1
@@ -206,7 +334,11 @@ class MemoryJournal:
 
     def claim(self, epochs: Mapping[int, int]) -> None:
         disk = self._writable()
-        rows = {shard: claimed(disk.name, shard, epoch, self.fence(shard)) for shard, epoch in epochs.items()}
+        rows: dict[int, Fence] = {}
+        for shard, epoch in epochs.items():
+            found = disk.fence(shard)
+            check_claim(disk.name, shard, epoch, found, disk.stage(shard))
+            rows[shard] = claimed(disk.name, shard, epoch, found)
         self._put_fences(rows)
 
     def seal(self, shard: int, epoch: int) -> None:
@@ -214,13 +346,55 @@ class MemoryJournal:
         self._put_fences({shard: sealed(disk.name, shard, epoch, self.fence(shard))})
 
     def fence(self, shard: int) -> Fence:
-        disk = self._usable()
-        return unpack_fence(disk.meta.get(row_of(shard)), shard, disk.name)
+        return self._usable().fence(shard)
 
     def _put_fences(self, fences: Mapping[int, Fence]) -> None:
+        self._change({row_of(shard): pack_fence(fence) for shard, fence in fences.items()})
+
+    # -- shards that come and go ---------------------------------------------------------------------
+
+    def shard_keys(self, shard: int, after: str = "", limit: int = 1000) -> list[str]:
+        row_of(shard)
+        kept, least = self._usable().homes.get(shard, set()), after.encode()
+        return sorted((key for key in kept if key.encode() > least), key=str.encode)[:limit]
+
+    def piece(self, key: str, after: int, size: int, snapshot_after: int = -1) -> Piece:
+        return self._usable().piece(key, after, size, snapshot_after)
+
+    def reserve(self, shard: int, note: bytes) -> None:
+        disk = self._writable()
+        self._change(disk.to_reserve(shard, note))
+
+    def staged(self) -> dict[int, bytes]:
+        disk = self._usable()
+        found = {staged_shard(name, disk.name): note for name, note in sorted(disk.meta.items())}
+        return {shard: note for shard, note in found.items() if shard is not None}
+
+    def install(self, shard: int, pieces: Sequence[Piece], note: bytes | None = None, claim: int = 0) -> None:
+        disk = self._writable()
+        rows = disk.to_install(shard, note, claim)
+        fitted = disk.fit(pieces)
+        self._change(rows, lambda: disk.put(shard, fitted))
+
+    def settle(self, shard: int) -> None:
+        disk = self._writable()
+        check_settle(disk.name, shard, disk.fence(shard), disk.stage(shard))
+        self._change({stage_of(shard): None})
+
+    def erase(self, shard: int, limit: int = 2000) -> bool:
+        disk = self._writable()
+        keys, rows = disk.to_erase(shard, limit)
+        if rows:
+            self._change(rows, lambda: disk.erase(shard, keys))
+        return rows.get(stage_of(shard)) is None
+
+    def _change(self, rows: Mapping[str, bytes | None], work: Callable[[], None] = lambda: None) -> None:
         self._strike("staged")
-        self._disk.meta.update({row_of(shard): pack_fence(fence) for shard, fence in fences.items()})
+        work()
+        self._disk.change(rows)
         self._strike("synced")
+
+    # -- the rest ------------------------------------------------------------------------------------
 
     def stats(self) -> JournalStats:
         disk = self._usable()

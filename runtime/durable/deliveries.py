@@ -13,8 +13,8 @@ delivery.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Any, cast, final
 
 from ..kernel.ids import Name
 
@@ -42,6 +42,12 @@ class Delivery:
     command: object
     settled: object
     refused: object | None = None
+
+    def after(self, refused: str | None) -> object | None:
+        """This process's own command when the receiver has done it, or has `refused` it; None: it is tried again."""
+        if refused is None or self.refused is None:
+            return self.settled if refused is None else None
+        return cast("object", replace(cast("Any", self.refused), reason=refused))
 
 
 @final

@@ -61,9 +61,11 @@ class Kept:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Owned:
     """At a start, behind the key and a `Kept`: the shard that the process belongs to, and the epoch of its owner.
+
+    The epoch rises when a move of the shard was given up: then processes of it go on, and are restarted, under it.
 
     Its entries bear the shard's epoch, and are taken only as long as the node's store is claimed under it.
     `writer` is the service of another writer than the node's own, for a shard whose data are in an adopted store.

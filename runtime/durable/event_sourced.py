@@ -31,15 +31,15 @@ promises P1, P2; the output gate is in `gate`.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterable
 from types import CoroutineType, ModuleType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from ..behaviours.gen import IGNORE
 from ..behaviours.gen_server import NO_REPLY, Continue, GenServer, Raise
-from ..behaviours.system import renew
-from ..errors import Misuse, NoProcess
+from ..behaviours.system import Handed, arrived, renew
+from ..errors import Misuse
 from ..kernel.api import send_request
 from ..kernel.exits import KILLED, Broken, Shutdown, exit_with, is_orderly
 from ..kernel.ids import Name
@@ -48,17 +48,18 @@ from ..kernel.requests import Caller
 from ..kernel.signals import Answer
 from ..kernel.table import current_process
 from ..kernel.timer import send_after
+from .admission import blame, epoch_unless_leaving, turned_away
 from .alarm import DUE, Alarm
-from .commands import CommandSetAside, Numbered, Query, Refuse, Refused, SessionExpired
+from .commands import Numbered, Query, Refuse, Refused
 from .deliveries import Outbox, SendAgain, Sent
-from .durability import Periodic, starting
-from .gate import MARGIN, NEW, Gate, Step
+from .durability import Owned, Periodic, starting
+from .gate import NEW, Gate, Step
 from .hooks import Hooks, Outcome, Past
-from .journal import Fenced, StoreError, StoreFull
+from .journal import Fenced, StoreFull
 from .periodic import SAVE, Saver
-from .poison import REPLAY, Aside
+from .poison import Aside
 from .record import Entry, Snapshot
-from .recovery import SAVED, floor_of, pack_outcome, pack_state, recover
+from .recovery import SAVED, floor_of, pack_outcome, pack_state, parts_of, recover, take_in
 from .timers import TIMER, Fire
 from .writer import JournalWriter, Lost, place_of, writer_of
 
@@ -96,6 +97,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         super().__init_subclass__(**kwargs)
 
     __gate: Gate[S]
+    __saver: Saver | None = None
 
     @property
     def sequence(self) -> int:
@@ -121,41 +123,41 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         self.__outbox = Outbox()
         # Destinations that have answered what they were sent, while our own entry about it is under way.
         self.__settling: dict[Name, int] = {}
-        self.__settled_to = 0
-        self.__told = False
+        self.__settled_to, self.__told = 0, False
         self.__numbered: Numbered[Any] | None = None
         self.__aside: dict[tuple[str, str, int], Aside] = {}
         self.__alarm = Alarm(process, world.wall()) if self.__timed else None
         if place:
             writer = self.__writer()
-            self.__journal_epoch = writer.epoch_for(owned)
+            epoch = epoch_unless_leaving(writer, owned)
+            if epoch is None:
+                return IGNORE  # it is started where its shard goes, or again when that stays
+            self.__journal_epoch = epoch
             self.__aside = writer.set_asides.commands
-            self.__recover(*writer.load(key))
-        else:
-            self.__recover(None, ())
-        gate = self.__gate
+        kept: tuple[Snapshot | None, Iterable[Entry]] = self.__writer().load(key) if place else (None, ())
+        self.__gate = gate = Gate(self.initial(key))
+        self.__snapshot_at = recover(self, gate, key, *kept, lambda: self.__writer().journal)
+        handed = arrived(process)
+        if handed is not None and not place:
+            take_in(gate, handed.own)
         # Replies leave at once: nothing is written for a command.
         self.__at_once = durability == "volatile" or isinstance(durability, Periodic)
         if isinstance(durability, Periodic):
             self.__saver = Saver(durability.seconds, process, gate.settled, self._journal_lost)
-        self.recovered(gate.committed)
+        if handed is not None and handed.value is not None:
+            self.take_over(handed.value)
+        else:
+            self.recovered(gate.committed)
         self.__send_due()
         if self.__alarm is not None:
             self.__alarm.ring()
         return _RECONCILE if self.__reconciles else None
-
-    __saver: Saver | None = None
 
     async def __reconcile(self, term: Any) -> None:
         await self.reconcile(self.__gate.committed)
 
     def __writer(self) -> JournalWriter:
         return writer_of(self.__own.table, self.__place)
-
-    def __recover(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
-        """Make the state that the store tells of."""
-        self.__gate = gate = Gate(self.initial(self.key))
-        self.__snapshot_at = recover(self, gate, self.key, snapshot, entries, lambda: self.__writer().journal)
 
     # -- commands ------------------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             reply = gate.known(sender, number)
             if reply is not NEW:
                 return NO_REPLY if gate.hold(caller, reply) else reply
-            refusal = self.__stopped(request)
+            refusal = turned_away(gate, self.key, request, self.__aside, self.__durability, self.world.wall())
             if refusal is not None:
                 return refusal
             self.__numbered = request
@@ -182,28 +184,6 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             return NO_REPLY
         return NO_REPLY if gate.hold(caller, outcome[1]) else outcome[1]
 
-    def __stopped(self, request: Numbered[Any]) -> Any:
-        """What a new number is answered without being looked at further; None if nothing speaks against it."""
-        sender, number, gate = request.sender, request.number, self.__gate
-        if self.__aside and (aside := self.__aside.get((self.key, sender, number))) is not None:
-            reply = gate.known(f"{REPLAY}{aside.position}", 1)
-            if reply is not NEW:
-                return reply
-            if aside.discarded:
-                return Raise(Refused(f"it crashed {self.key!r} again and again, and was given up"))
-            return Raise(CommandSetAside(self.key, sender, number, aside.position))
-        if sender not in gate.replies:
-            since = request.since if request.since <= self.world.wall() + MARGIN else 0.0
-            if not (request.lasting or request.remembered) and gate.lapsed(sender, since):
-                return Raise(SessionExpired(self.key, sender, number))
-        if sender.startswith(TIMER):
-            return Raise(Refused("a sender whose name begins like that of a timer is none"))
-        if request.lasting and self.__durability != "durable" and not sender.startswith(REPLAY):
-            return Raise(
-                Refused(f"{self.key!r} is {self.__durability!r} and could forget a delivery: send it to a durable one")
-            )
-        return None
-
     def __decided(self, sender: str, command: Any) -> Outcome:
         """What `handle` says; a crash over a numbered command is noted."""
         try:
@@ -215,16 +195,10 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
 
     def __blame(self, error: BaseException) -> None:
         """A numbered command has crashed this process: write that down, and set it aside if it was the last time."""
-        numbered = self.__numbered
-        if not self.__place or numbered is None:
-            return
-        gate = self.__gate
-        state, sequence = gate.speculative, gate.sequence if self.__saver is None else self.__saver.saved
-        try:
-            writer = self.__writer()
-            writer.set_asides.note(writer, self.key, numbered, sequence, state, error, self.poison_after)
-        except (StoreError, NoProcess) as failure:
-            logger.warning("%s could not note a crash over a command: %s", self.key, failure)
+        numbered, gate = self.__numbered, self.__gate
+        if self.__place and numbered is not None:
+            sequence = gate.sequence if self.__saver is None else self.__saver.saved
+            blame(self.__writer, self.key, numbered, sequence, gate.speculative, error, self.poison_after)
 
     def handle_cast(self, request: Any) -> Any:
         self.__do(request)
@@ -232,6 +206,8 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
     def handle_info(self, message: Any) -> Any:
         if message is _SETTLED:
             return self.__settle()
+        if message is _RECONCILE:
+            return message
         if message is DUE:
             return self.__look_at_timers(rang=True)
         if message is SAVE:
@@ -368,10 +344,8 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
     # -- snapshots -----------------------------------------------------------------------------------
 
     def __take_snapshot(self) -> None:
-        gate = self.__gate
-        snapshot = self.__snapshot(gate.settled)
-        self.__snapshot_at = gate.settled
-        writer = self.__writer()
+        snapshot, writer = self.__snapshot(self.__gate.settled), self.__writer()
+        self.__snapshot_at = snapshot.sequence
         floor = floor_of(self.retain, writer.journal, self.key, snapshot.sequence, snapshot.wall)
         writer.keep(snapshot, floor, self.__shard)
 
@@ -442,11 +416,8 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         delivery = self.__outbox.head(destination, number)
         if delivery is None or self.__settling.get(destination) == number:
             return
-        if refusal is None:
-            own = delivery.settled
-        elif delivery.refused is not None:
-            own = dataclasses.replace(cast("Any", delivery.refused), reason=refusal.reason)
-        else:
+        own = delivery.after(refusal.reason if refusal is not None else None)
+        if own is None:
             self.__pause(destination, number)
             return
         # It stays under way until our own entry is committed: then the state owes it no more.
@@ -474,18 +445,41 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         """Refused: the state is what the journal says, and only a command adds to that (Y5)."""
         raise Misuse(f"{self.key} is durable: its state follows from its journal, send it a command instead")
 
+    def system_hand_over(self) -> Handed:
+        """What goes with it to another node: its journal, or all it knows if it keeps none; see `hand_over`."""
+        self.__catch_up()
+        if self.__saver is not None:
+            self.__save()
+            self.__writer().flush()
+        gate = self.__gate
+        return Handed(self.hand_over(), None if self.__place else (gate.settled, parts_of(gate)))
+
+    def system_snapshot(self, since: int) -> None:
+        """Keep a snapshot now, if more than `since` entries lie behind the last one."""
+        if self.__place and self.__saver is None and self.__gate.settled - self.__snapshot_at > since:
+            self.__take_snapshot()
+
+    def system_owned(self, owned: Owned) -> None:
+        """Write under another epoch of its shard from now on, which the store is claimed under; raises Fenced."""
+        if self.__place and self.__shard is not None:
+            self.__journal_epoch = self.__writer().epoch_for(owned)
+
+    def __catch_up(self) -> None:
+        """Commit what was accepted, and settle it."""
+        if self.__gate.steps:
+            if not self.__at_once:
+                self.__writer().flush()
+            if self.__settle() is not None:
+                self.__own.post(_RECONCILE)
+
     def system_code_change(self, code: type | ModuleType, old_vsn: object, extra: object) -> None:
         """Take on newly loaded code; `code_change` gets and returns the committed state (Y6).
 
         It may only do what a recovery by the new class would do as well: nothing of it is journalled. What
         was accepted and is not committed yet is committed first.
         """
-        gate = self.__gate
-        if gate.steps:
-            if not self.__at_once:
-                self.__writer().flush()
-            self.__settle()
-        before = gate.committed
+        self.__catch_up()
+        gate, before = self.__gate, self.__gate.committed
 
         def convert() -> object:
             state = self.code_change(old_vsn, before, extra)

@@ -55,10 +55,15 @@ def unpack_fence(value: bytes | None, shard: int, path: str) -> Fence:
     return Fence(epoch, bool(flags & _SEALED), bool(flags & _WRITTEN))
 
 
-def claimed(path: str, shard: int, epoch: int, found: Fence) -> Fence:
-    """The row after a claim. Raises: Fenced: its epoch is not above the row's. Misuse: it is no epoch."""
+def check_epoch(shard: int, epoch: int) -> None:
+    """Raises: Misuse: it is no epoch."""
     if type(epoch) is not int or not 1 <= epoch <= MAX_EPOCH:
         raise Misuse(f"wanted an epoch from 1 to {MAX_EPOCH} for shard {shard}, got {epoch!r}")
+
+
+def claimed(path: str, shard: int, epoch: int, found: Fence) -> Fence:
+    """The row after a claim. Raises: Fenced: its epoch is not above the row's. Misuse: it is no epoch."""
+    check_epoch(shard, epoch)
     if epoch <= found.epoch:
         raise Fenced(path, shard, epoch, found)
     return Fence(epoch, written=found.written)

@@ -24,6 +24,7 @@ from typing import Final, Protocol, final, runtime_checkable
 import msgspec
 
 from ..errors import BanyanError, Misuse
+from .carriage import Carriage
 from .record import FORMAT, DamagedRecord, Entry, NewerRecord, Snapshot
 
 
@@ -225,8 +226,10 @@ class Fenced(StoreError):
     `shard`; `epoch` is the one it came under, `found` what the store's own row says.
     """
 
-    def __init__(self, path: str, shard: int, epoch: int, found: Fence) -> None:
-        if found.epoch == epoch and found.sealed:
+    def __init__(self, path: str, shard: int, epoch: int, found: Fence, *, staged: bool = False) -> None:
+        if staged:
+            why = "it is staged: what is here of it is not whole, or not this node's yet"
+        elif found.epoch == epoch and found.sealed:
             why = f"epoch {epoch} was sealed: the shard is on its way to another owner"
         elif found.epoch:
             why = f"it was claimed here under epoch {found.epoch}{' and sealed' if found.sealed else ''}"
@@ -247,6 +250,8 @@ class Fenced(StoreError):
 NO_FLOORS: Final[Mapping[str, int]] = MappingProxyType({})
 # The fences of a commit of processes that belong to no shard.
 NO_FENCES: Final[Mapping[int, int]] = MappingProxyType({})
+# The homes of a commit of keys that were noted before, or belong to no shard.
+NO_HOMES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @final
@@ -296,7 +301,7 @@ class JournalStats:
 
 
 @runtime_checkable
-class Journal(Protocol):
+class Journal(Carriage, Protocol):
     """A node's store of entries and snapshots. Not for use from several threads at a time.
 
     Every operation raises StoreFailed once the store has failed, and StoreClosed after `close` or in a forked
@@ -317,6 +322,7 @@ class Journal(Protocol):
         snapshots: Sequence[Snapshot] = (),
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
     ) -> None:
         """Write entries, in their order, and snapshots; all or nothing; durable when it returns.
 
@@ -331,12 +337,15 @@ class Journal(Protocol):
                 state, and lies at most one beyond it; one below an earlier floor changes nothing.
             fences: the epoch by shard under which the group is written, for processes that belong to shards.
                 Held against the shards' rows in the transaction that writes the group.
+            homes: the shard of keys that are to be found by it (`shard_keys`), if they were not noted before.
+                Of keys that have entries; a commit may have nothing else.
 
         Raises:
             Fenced: a shard's row has another epoch, or is sealed. Nothing was written.
             SequenceConflict: an entry's sequence is not its key's head + 1, its epoch is below the key's
                 last, a snapshot lies beyond the head, or a floor beyond its snapshot. Nothing was written.
-            Misuse: a record's value is out of its bounds, or the journal is read-only. Nothing was written.
+            Misuse: a record's value is out of its bounds, a key has a home and no entry, or the journal is
+                read-only. Nothing was written.
             StoreFull: no room. Nothing was written, and no entries are taken until there is room again.
             StoreFailed: anything else; the journal is of no more use.
         """
@@ -376,7 +385,7 @@ class Journal(Protocol):
         All or nothing. Whoever claims must own the shard under this epoch in the coordination store.
 
         Raises:
-            Fenced: a shard was claimed here under this epoch or a higher one; nothing was changed.
+            Fenced: a shard was claimed here under this epoch or a higher one, or is staged; nothing was changed.
         """
 
     def seal(self, shard: int, epoch: int) -> None:

@@ -7,18 +7,20 @@ it is answered `CommandSetAside` and not tried any more. After a mend `replay_po
 it once, and then the first sender gets that reply, if it asks; `discard_poisoned` gives it up, and then that
 sender is refused. A delivery waits for one of the two, and so do those behind it.
 
-All of it lies in the store of the process, under the key "@poisoned", in the order of its happening.
+All of it lies in the store of the process, under the key "@poisoned", in the order of its happening. If the
+process goes to another node with its shard, its commands that were set aside go with it (`of`, `take`, `leave`).
 Source: the dead-letter queues of message brokers; Temporal's stuck workflows, which wait for a fix.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ..codec.cbor import decode, encode
-from ..codec.errors import EncodeError
+from ..codec.errors import DecodeError, EncodeError
 from ..errors import BanyanError
 from ..kernel.api import call
 from ..kernel.messages import message
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("banyan")
 
 KEY: Final = "@poisoned"
-# The sender of a replay is this and the position.
+# The sender of a replay is this and the position, the first one it had.
 REPLAY: Final = "@poisoned/"
+REPLAYED: Final = "replayed"
+DISCARDED: Final = "discarded"
+MOVED: Final = "moved"
 # Command ids whose crashes are counted at a time.
 _COUNTED: Final = 1024
 # Bytes of a state that is kept with a command.
@@ -65,6 +70,23 @@ class _Closed:
     how: str
 
 
+@message("banyan.poison.brought")
+class _Brought:
+    """One that was set aside in another store; or here, while another of the key had its replay's name."""
+
+    key: str
+    sender: str
+    number: int
+    sequence: int
+    crashes: int
+    error: str
+    command: bytes
+    state: bytes
+    wall: float
+    closed: str
+    replay: str
+
+
 @final
 @dataclass(slots=True)
 class Poisoned:
@@ -78,9 +100,10 @@ class Poisoned:
         crashes: how often it had crashed when it was set aside.
         error: the last crash, in words.
         wall: when it was set aside, in seconds since the Unix epoch.
-        closed: "" as long as it waits; "replayed" or "discarded".
+        closed: "" as long as it waits; "replayed", "discarded", or "moved": it is listed on another node now.
         packed_command, packed_state: both as the codec wrote them; empty if they could not be written, or a
             state was larger than a megabyte.
+        replay: the sender under which its process is asked to handle it, the same in each store it comes to.
     """
 
     position: int
@@ -94,6 +117,7 @@ class Poisoned:
     closed: str
     packed_command: bytes
     packed_state: bytes
+    replay: str
 
     @property
     def command(self) -> Any:
@@ -119,10 +143,16 @@ class NotPoisoned(BanyanError):
 @final
 @dataclass(slots=True)
 class Aside:
-    """Where a command that was set aside lies, and whether it was given up."""
+    """Where a command that was set aside lies, what became of it, and who sends its replay; as of `Poisoned`."""
 
     position: int
-    discarded: bool = False
+    closed: str = ""
+    replay: str = ""
+
+    @property
+    def discarded(self) -> bool:
+        """Whether it was given up."""
+        return self.closed == DISCARDED
 
 
 @final
@@ -130,6 +160,7 @@ class SetAsides:
     """What a store's processes look at: which commands are set aside, and how often others have crashed."""
 
     def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self.commands: dict[tuple[str, str, int], Aside] = {}
         self._crashes: dict[tuple[str, str, int], int] = {}
         try:
@@ -142,7 +173,7 @@ class SetAsides:
         if journal.head(KEY):
             listed = {one.position: one for one in poisoned(journal, closed=True)}
             for one in listed.values():
-                self.commands[one.key, one.sender, one.number] = Aside(one.position, one.closed == "discarded")
+                self.commands[one.key, one.sender, one.number] = Aside(one.position, one.closed, one.replay)
             for entry in journal.read(KEY):
                 record = decode(entry.payload)
                 if isinstance(record, _Crashed):
@@ -180,8 +211,7 @@ class SetAsides:
             return
         said = f"{type(error).__name__}: {error}"[:1000]
         record = _SetAside(*identity, sequence, crashes, said, _packed(numbered.command), _packed(state))
-        position = writer.write_alone(KEY, encode(record), _wall())
-        self.commands[identity] = Aside(position)
+        position = self._write(writer, record)
         current_table().counts.set_aside += 1
         del self._crashes[identity]
         logger.error(
@@ -192,7 +222,98 @@ class SetAsides:
     def close(self, writer: JournalWriter, one: Poisoned, how: str) -> None:
         """Write down what became of a command."""
         writer.write_alone(KEY, encode(_Closed(one.position, how)), _wall())
-        self.commands[one.key, one.sender, one.number].discarded = how == "discarded"
+        self.commands[one.key, one.sender, one.number].closed = how
+
+    def _write(self, writer: JournalWriter, record: _SetAside) -> int:
+        """Write down that a command is set aside; its position."""
+        key, wall = record.key, _wall()
+        writer.flush()
+        replay = f"{REPLAY}{writer.journal.head(KEY) + 1}"
+        # One that came from elsewhere may have that name, and the process its reply.
+        others = {aside.replay for (other, _, _), aside in self.commands.items() if other == key}
+        packed = encode(record)
+        if replay in others:
+            while replay in others:
+                replay += "/"
+            packed = encode(_brought(record, wall, replay))
+        position = writer.write_alone(KEY, packed, wall)
+        self.commands[key, record.sender, record.number] = Aside(position, "", replay)
+        return position
+
+    # -- when a shard moves --------------------------------------------------------------------------
+
+    def of(self, keys: Collection[str]) -> list[bytes]:
+        """What is to go along with these keys: their commands that were set aside, also those that are closed.
+
+        Raises: StoreDamaged, StoreNewer.
+        """
+        # The keys are asked, and not gone through: there may be a million of them, and few are set aside.
+        wanted = {key for key, _, _ in self.commands if key in keys}
+        if not wanted:
+            return []
+        return [
+            encode(
+                _Brought(
+                    *(one.key, one.sender, one.number, one.sequence, one.crashes, one.error),
+                    *(one.packed_command, one.packed_state, one.wall, one.closed, one.replay),
+                )
+            )
+            for one in poisoned(self._journal, closed=True)
+            if one.key in wanted and one.closed != MOVED
+        ]
+
+    def take(self, writer: JournalWriter, records: Iterable[bytes]) -> None:
+        """Take in what another store's `of` gave, all of it or nothing; what is known already is passed over.
+
+        Raises: DecodeError: it is something else; as `JournalWriter.write_alone`.
+        """
+        payloads: list[bytes] = []
+        known: dict[tuple[str, str, int], tuple[int | None, str, str]] = {}
+        for data in records:
+            record = decode(data, checked=True)
+            if not isinstance(record, _Brought) or record.closed not in ("", REPLAYED, DISCARDED):
+                raise DecodeError("a command that was set aside", repr(record)[:100])
+            identity = record.key, record.sender, record.number
+            here = self.commands.get(identity)
+            if identity in known:
+                continue
+            if here is None or here.closed == MOVED:
+                known[identity] = None, record.closed, record.replay
+                payloads.append(bytes(data))
+            elif record.closed and not here.closed:
+                known[identity] = here.position, record.closed, here.replay
+                payloads.append(encode(_Closed(here.position, record.closed)))
+        if payloads:
+            first = writer.write_all(KEY, payloads, _wall())
+            for at, (identity, (position, closed, replay)) in enumerate(known.items(), first):
+                self.commands[identity] = Aside(at if position is None else position, closed, replay)
+
+    def leave(self, writer: JournalWriter, keys: Collection[str]) -> None:
+        """What was set aside of these keys is another store's business now.
+
+        Raises: as `JournalWriter.write_alone`.
+        """
+        gone = [one for (key, _, _), one in self.commands.items() if key in keys and one.closed != MOVED]
+        if gone:
+            writer.write_all(KEY, [encode(_Closed(one.position, MOVED)) for one in gone], _wall())
+            for one in gone:
+                one.closed = MOVED
+
+
+def _brought(record: _SetAside, wall: float, replay: str) -> _Brought:
+    return _Brought(
+        record.key,
+        record.sender,
+        record.number,
+        record.sequence,
+        record.crashes,
+        record.error,
+        record.command,
+        record.state,
+        wall,
+        "",
+        replay,
+    )
 
 
 def _wall() -> float:
@@ -218,13 +339,21 @@ def poisoned(journal: Journal, *, closed: bool = False) -> list[Poisoned]:
     found: dict[int, Poisoned] = {}
     for entry in journal.read(KEY):
         match decode(entry.payload):
-            case _SetAside(key, sender, number, sequence, crashes, error, command, state):
-                found[entry.sequence] = Poisoned(
-                    *(entry.sequence, key, sender, number, sequence, crashes, error, entry.wall, "", command, state)
-                )
+            case _SetAside() as record:
+                replay = f"{REPLAY}{entry.sequence}"
+                found[entry.sequence] = _listed(entry.sequence, _brought(record, entry.wall, replay))
+            case _Brought() as record:
+                found[entry.sequence] = _listed(entry.sequence, record)
             case _Closed(position, how):
                 found[position].closed = how
     return [one for one in found.values() if closed or not one.closed]
+
+
+def _listed(position: int, one: _Brought) -> Poisoned:
+    return Poisoned(
+        *(position, one.key, one.sender, one.number, one.sequence, one.crashes),
+        *(one.error, one.wall, one.closed, one.command, one.state, one.replay),
+    )
 
 
 def _waiting(writer: JournalWriter, position: int) -> Poisoned:
@@ -252,9 +381,8 @@ async def replay_poisoned(writer: JournalWriter, position: int, *, timeout: floa
     one = _waiting(writer, position)
     if not one.packed_command:
         raise NotPoisoned(position, "")
-    sender = f"{REPLAY}{position}"
-    reply = await call(one.key, Numbered(sender, 1, one.command, lasting=True), timeout=timeout)
-    writer.set_asides.close(writer, one, "replayed")
+    reply = await call(one.key, Numbered(one.replay, 1, one.command, lasting=True), timeout=timeout)
+    writer.set_asides.close(writer, one, REPLAYED)
     return reply
 
 
@@ -264,4 +392,4 @@ def discard_poisoned(writer: JournalWriter, position: int) -> None:
     Raises: NotPoisoned: none waits there; as `JournalWriter.write_alone`.
     """
     one = _waiting(writer, position)
-    writer.set_asides.close(writer, one, "discarded")
+    writer.set_asides.close(writer, one, DISCARDED)

@@ -12,7 +12,7 @@ Nothing is ever skipped: what cannot be read or applied ends the recovery, with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from ..codec.cbor import Upcast, decode, encode
 from ..codec.errors import DecodeError, NewerVersion, OlderVersion, UnknownRecord
@@ -50,10 +50,34 @@ def pack_outcome(events: tuple[Any, ...], reply: object, lasting: bool) -> bytes
 
 def pack_state(gate: Gate[Any]) -> bytes:
     """A snapshot's payload: the committed state, and what each sender was answered."""
+    return encode(parts_of(gate))
+
+
+def parts_of(gate: Gate[Any]) -> tuple[Any, ...]:
+    """What a gate holds that is committed, as plain values: see `restore`."""
     senders = tuple(
         (sender, row.highest, tuple(row.kept), row.heard, row.lasting) for sender, row in gate.replies.items()
     )
-    return encode((gate.committed, senders, tuple(gate.expired.items()), gate.horizon))
+    return gate.committed, senders, tuple(gate.expired.items()), gate.horizon
+
+
+def restore(gate: Gate[Any], parts: tuple[Any, ...], wall: float = 0.0) -> Any:
+    """Put into a new gate what `parts_of` gave, but for the state, which is returned."""
+    state, senders, *more = parts
+    for sender, highest, kept, *rest in senders:
+        heard, lasting = rest or (wall, False)
+        gate.replies[sender] = Replies(highest, tuple(kept), heard, lasting)
+    if more:
+        expired, gate.horizon = more
+        gate.expired = dict(expired)
+    return state
+
+
+def take_in(gate: Gate[Any], held: object) -> None:
+    """Put into a new gate what a process of before had in memory: its last entry and `parts_of`; None: nothing."""
+    if held is not None:
+        sequence, parts = cast("tuple[int, tuple[Any, ...]]", held)
+        gate.recover(restore(gate, parts), sequence)
 
 
 def outcome_of(one: Recoverable, entry: Entry) -> tuple[tuple[Any, ...], object, bool]:
@@ -148,13 +172,7 @@ def recover(
             raise StateNotUpcast(key, snapshot.sequence, snapshot.schema, one.schema, first)
         replay(one, gate, one.initial(key), 0, store.read(key))
         return 0
-    state, senders, *more = held
-    for sender, highest, kept, *rest in senders:
-        heard, lasting = rest or (snapshot.wall, False)
-        gate.replies[sender] = Replies(highest, kept, heard, lasting)
-    if more:
-        expired, gate.horizon = more
-        gate.expired = dict(expired)
+    state = restore(gate, held, snapshot.wall)
     replay(one, gate, state, snapshot.sequence, entries)
     return snapshot.sequence
 

@@ -51,7 +51,8 @@ class Session:
         While the receiver is missing, restarting, busy or silent the same number is sent again.
 
         Raises:
-            Refused: the receiver said no; nothing was changed and the number is free again.
+            Refused: the receiver said no. Nothing was changed, as far as all tries went by one node. The number is
+                free again if there was but one try; else it stays taken, since another may still be on its way.
             CommandSetAside: it crashed its receiver too often; the number stays taken.
             SessionExpired: the receiver has forgotten this sender, or cannot tell; nothing was changed.
             CallFailed, StoreFull: not answered within `patience` seconds; whether it was applied is not
@@ -59,11 +60,7 @@ class Session:
         """
         self.number += 1
         numbered = Numbered(self.sender, self.number, command, self.since, False, self.remembered)
-        try:
-            return await self._repeat(destination, numbered, patience)
-        except Refused:
-            self.number -= 1
-            raise
+        return await self._repeat(destination, numbered, patience)
 
     async def ask(self, destination: Destination, query: Query[R], *, patience: float | None = None) -> R:
         """Send a query, which changes nothing and bears no number, until it is answered; errors as above."""
@@ -75,13 +72,19 @@ class Session:
         left = patience
         deadline = trio.current_time() + left
         pause = 0.001
+        alone = True
         while True:
             try:
                 return await call(destination, request, timeout=5.0 if left > 5.0 else max(0.001, left))
+            except Refused:
+                if alone and isinstance(request, Numbered):
+                    self.number -= 1
+                raise
             except (NoProcess, CalleeExited, Busy, CallTimeout, StoreFull):
                 left = deadline - trio.current_time()
                 if left <= 0:
                     raise
+                alone = False
                 await trio.sleep(min(pause, left))
                 pause = min(pause * 2, 0.1)
                 left = deadline - trio.current_time()

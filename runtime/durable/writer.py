@@ -19,8 +19,8 @@ writer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import trio
 
@@ -30,12 +30,13 @@ from ..errors import BanyanError, NoProcess
 from ..kernel.exits import ProcessExit
 from ..kernel.parking import NOTHING, park, wake
 from ..kernel.process import Body, Process
-from ..kernel.requests import Caller, SystemCaller, Waiting
+from ..kernel.requests import Caller, SystemCaller
 from ..kernel.signals import Exit
 from ..kernel.table import ProcessTable
 from .durability import Durability, OtherDurability, Owned
 from .fence import check_fence, judge_shards
-from .journal import NO_FENCES, Fenced, Journal, NoStore, SequenceConflict, StoreFull
+from .group import Author, Group
+from .journal import NO_FENCES, NO_HOMES, Fenced, Journal, NoStore, SequenceConflict, StoreFull
 from .poison import SetAsides
 from .record import Entry, Snapshot
 
@@ -47,6 +48,8 @@ QUIET_PASSES = 4
 QUIET_SECONDS = 0.001
 # Entries and snapshots; a process that would make a group larger commits it there and then.
 LARGEST_GROUP = 4096
+# Keys of which is known that their shard is noted.
+_NOTED = 65536
 WRITER = "journal.writer"
 # Of the store whose last group a loss of power may take; the service is an `OnDemand`.
 RELAXED = "journal.relaxed"
@@ -94,16 +97,6 @@ class OnDemand:
             self._journal.close()
 
 
-class Author(Protocol):
-    """Who hands over entries, and is told what became of them. Neither method may wait or raise."""
-
-    def _journal_settled(self, sequence: int) -> None:
-        """Every entry up to this one is on the disk."""
-
-    def _journal_lost(self, error: Exception) -> None:
-        """No entry that was not settled is on the disk, nor will be."""
-
-
 @final
 class Lost:
     """An author's note to itself: nothing that was not settled will be, because of `error`."""
@@ -112,58 +105,6 @@ class Lost:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-@final
-class _Group(Waiting):
-    """What was handed over and is not on the disk: entries with their authors, snapshots, and floors."""
-
-    __slots__ = ("authors", "entries", "fenced", "floors", "saved", "snapshots")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.authors: list[Author] = []
-        self.snapshots: list[Snapshot] = []
-        self.floors: dict[str, int] = {}
-        # Snapshots that stand or fall with an entry of the group, and their floors.
-        self.saved: list[tuple[Entry, Snapshot, int]] = []
-        # Those of the entries and snapshots that belong to a shard.
-        self.fenced: list[tuple[Entry | Snapshot, int]] = []
-
-    def __len__(self) -> int:
-        return len(self.entries) + len(self.snapshots)
-
-    def keep(self, snapshot: Snapshot, floor: int) -> None:
-        """Take a snapshot and its key's new floor, 0 for none."""
-        self.snapshots.append(snapshot)
-        if floor > 1:
-            self.floors[snapshot.key] = max(floor, self.floors.get(snapshot.key, 0))
-
-    def bar(self, barred: dict[int, Fenced | None]) -> None:
-        """Take out the snapshots of shards that may not be written, by their ids."""
-        for snapshot in [one for one in self.snapshots if barred.get(id(one)) is not None]:
-            self.snapshots.remove(snapshot)
-            self.floors.pop(snapshot.key, None)
-
-    def fail(self, reason: object) -> None:
-        """The writer has ended: nobody will ever commit these."""
-        authors = {id(author): author for author in self.authors}
-        self.clear()
-        for author in authors.values():
-            author._journal_lost(_gone(reason))
-
-    def clear(self) -> None:
-        """Forget all of it."""
-        self.entries.clear()
-        self.authors.clear()
-        self.snapshots.clear()
-        self.floors.clear()
-        self.saved.clear()
-        self.fenced.clear()
-
-
-def _gone(reason: object) -> NoProcess:
-    return NoProcess(f"the journal's writer has ended ({reason!r}): start again from the store", WRITER)
 
 
 def writer_of(table: ProcessTable, name: str = WRITER) -> JournalWriter:
@@ -228,9 +169,12 @@ class JournalWriter(Behaviour):
         self.entries = 0
         # How many groups had fewer than 2**index entries, and as many as the index before allows, or more.
         self.sizes = [0] * (LARGEST_GROUP.bit_length() + 1)
-        self._group = _Group()
+        self._group = Group(WRITER)
         self._last = 0
         self._lonely = 0
+        # Keys whose shard is noted, each with the epoch under which that was done.
+        self._noted: dict[str, int] = {}
+        self._watched: dict[int, set[str]] = {}
         self._failure: BaseException | None = None
         self._process: Process
 
@@ -297,17 +241,34 @@ class JournalWriter(Behaviour):
 
         Raises: StoreFull: nothing was written; whatever else a commit raises, which ends the writer.
         """
+        return self.write_all(key, [payload], wall)
+
+    def write_all(self, key: str, payloads: Sequence[bytes], wall: float) -> int:
+        """As `write_alone`, with several entries, all of them or none; the sequence of the first."""
         self.flush()
-        sequence = self.journal.head(key) + 1
+        journal = self.journal
+        first, epoch = journal.head(key) + 1, journal.epoch
         try:
-            self.journal.commit([Entry(key, sequence, self.journal.epoch, 1, "", 0, wall, 0, payload)])
+            journal.commit([Entry(key, first + n, epoch, 1, "", 0, wall, 0, one) for n, one in enumerate(payloads)])
         except StoreFull:
             raise
         except BaseException as error:
             self._failure = error
             self._process.post(None)
             raise
-        return sequence
+        return first
+
+    def watch_shard(self, shard: int) -> set[str]:
+        """The keys of the shard of which a record is committed from now on; the caller takes out what it has seen.
+
+        It is told to one at a time: a second call begins anew. What was handed over before may be among it.
+        """
+        found = self._watched[shard] = set()
+        return found
+
+    def unwatch_shard(self, shard: int) -> None:
+        """Nobody wants to know that any more. Harmless if nobody did."""
+        self._watched.pop(shard, None)
 
     def head(self, key: str) -> int:
         """The last entry of a key, after committing all that was handed over."""
@@ -341,7 +302,7 @@ class JournalWriter(Behaviour):
         check_fence(journal.path, shard, epoch, journal.fence(shard))
         return epoch
 
-    def _woken(self, group: _Group) -> None:
+    def _woken(self, group: Group) -> None:
         if len(group.entries) + len(group.snapshots) >= LARGEST_GROUP:
             self.flush()
             return
@@ -438,9 +399,12 @@ class JournalWriter(Behaviour):
         if barred is not None:
             group.bar(barred)
         settled, strangers = self._judge(group, barred)
+        homes = NO_HOMES
+        if barred is not None:
+            homes = group.homes(barred, self._noted, self.journal.head, some=bool(strangers))
         try:
             if group.floors or fences:
-                self.journal.commit(group.entries, group.snapshots, group.floors, fences)
+                self.journal.commit(group.entries, group.snapshots, group.floors, fences, homes)
             else:
                 self.journal.commit(group.entries, group.snapshots)
         except (StoreFull, SequenceConflict, Fenced) as error:
@@ -451,6 +415,10 @@ class JournalWriter(Behaviour):
             self.groups += 1
             self.entries += len(group.entries)
             self.sizes[len(group.entries).bit_length()] += 1
+            if homes:
+                self._note(homes, fences)
+            if self._watched and barred is not None:
+                self._show(group, barred)
             # Not before: if the commit ends this process, who waits for it is told by the group.
             group.clear()
             for author, sequence in settled.values():
@@ -458,8 +426,20 @@ class JournalWriter(Behaviour):
         for author, refusal in strangers.values():
             author._journal_lost(refusal)
 
+    def _note(self, homes: Mapping[str, int], fences: Mapping[int, int]) -> None:
+        if len(self._noted) > _NOTED:
+            self._noted.clear()  # some are noted once more
+        self._noted.update({key: fences[shard] for key, shard in homes.items()})
+
+    def _show(self, group: Group, barred: dict[int, Fenced | None]) -> None:
+        """Tell those who watch a shard which keys of it were written."""
+        watched = self._watched
+        for record, shard in group.fenced:
+            if shard in watched and barred[id(record)] is None:
+                watched[shard].add(record.key)
+
     def _judge(
-        self, group: _Group, barred: dict[int, Fenced | None] | None
+        self, group: Group, barred: dict[int, Fenced | None] | None
     ) -> tuple[dict[int, tuple[Author, int]], dict[int, tuple[Author, SequenceConflict | Fenced]]]:
         """How far each author gets with this group; takes out entries that are not their key's next one.
 

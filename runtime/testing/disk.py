@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import final
 
-from ..durable.journal import NO_FENCES, NO_FLOORS, Fence, Journal, JournalStats
+from ..durable.carriage import Piece
+from ..durable.journal import NO_FENCES, NO_FLOORS, NO_HOMES, Fence, Journal, JournalStats
 from ..durable.record import Entry, Snapshot
 from .scheduler import Trace
 
@@ -35,6 +36,7 @@ class TracedJournal:
         snapshots: Sequence[Snapshot] = (),
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
     ) -> None:
         note = self._trace.note
         for entry in entries:
@@ -46,7 +48,9 @@ class TracedJournal:
             note("floor", key, floor)
         for shard, epoch in fences.items():
             note("fence", shard, epoch)
-        self.inner.commit(entries, snapshots, floors, fences)
+        for key, shard in homes.items():
+            note("home", key, shard)
+        self.inner.commit(entries, snapshots, floors, fences, homes)
         note("committed", len(entries), len(snapshots))
 
     def head(self, key: str) -> int:
@@ -82,6 +86,35 @@ class TracedJournal:
 
     def fence(self, shard: int) -> Fence:
         return self.inner.fence(shard)
+
+    def shard_keys(self, shard: int, after: str = "", limit: int = 1000) -> list[str]:
+        return self.inner.shard_keys(shard, after, limit)
+
+    def piece(self, key: str, after: int, size: int, snapshot_after: int = -1) -> Piece:
+        return self.inner.piece(key, after, size, snapshot_after)
+
+    def reserve(self, shard: int, note: bytes) -> None:
+        self._trace.note("reserve", shard, note)
+        self.inner.reserve(shard, note)
+
+    def staged(self) -> dict[int, bytes]:
+        return self.inner.staged()
+
+    def install(self, shard: int, pieces: Sequence[Piece], note: bytes | None = None, claim: int = 0) -> None:
+        for piece in pieces:
+            self._trace.note("piece", piece.key, piece.first, piece.after, len(piece.entries), len(piece.snapshot))
+        self._trace.note("install", shard, note or b"", claim)
+        self.inner.install(shard, pieces, note, claim)
+        self._trace.note("installed", shard)
+
+    def settle(self, shard: int) -> None:
+        self._trace.note("settle", shard)
+        self.inner.settle(shard)
+
+    def erase(self, shard: int, limit: int = 2000) -> bool:
+        over = self.inner.erase(shard, limit)
+        self._trace.note("erased", shard, over)
+        return over
 
     def stats(self) -> JournalStats:
         return self.inner.stats()

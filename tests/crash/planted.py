@@ -25,7 +25,7 @@ from runtime import AlreadyDone, Numbered, Refused
 from runtime.backends import lmdb_boot, lmdb_store
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.lmdb_tail import Tail
-from runtime.durable import event_sourced, periodic, record
+from runtime.durable import event_sourced, periodic, record, recovery
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.gate import NEW, Gate
 from runtime.durable.journal import Head, StoreFailed, StoreFull
@@ -34,7 +34,7 @@ from runtime.durable.writer import JournalWriter
 from runtime.kernel.signals import Answer
 from tests.simulation.inside import name
 
-from . import flip, fork, kill, nth_io, power
+from . import carry, flip, fork, kill, nth_io, power
 from .bank import hurry
 from .ledger import Verdict
 from .shim import under_shim
@@ -58,6 +58,7 @@ TOOLS: dict[str, Tool] = {
     "nth_io": nth_io.steps,
     "fork": fork.steps,
     "flip": flip.points,
+    "carry": carry.steps,
 }
 
 
@@ -210,16 +211,17 @@ def _snapshot_without_replies(original: Any) -> Any:
 
 
 def _recover_without_numbers(original: Any) -> Any:
-    def recover(self: Any, snapshot: Any, entries: Any) -> None:
-        original(self, snapshot, [structs.replace(entry, sender="") for entry in entries])
+    def replay(one: Any, gate: Any, state: Any, sequence: int, entries: Any) -> None:
+        original(one, gate, state, sequence, [structs.replace(entry, sender="") for entry in entries])
 
-    return recover
+    return replay
 
 
 def _recover_without_timers(original: Any) -> Any:
-    def recover(self: Any, *stored: Any) -> None:
-        original(self, *stored)
-        getattr(self, name("gate")).forget_all_but(TIMER, ())
+    def recover(one: Any, gate: Any, *stored: Any) -> int:
+        snapshot_at: int = original(one, gate, *stored)
+        gate.forget_all_but(TIMER, ())
+        return snapshot_at
 
     return recover
 
@@ -305,9 +307,36 @@ def _no_checksum(_original: Any) -> Any:
     return lambda *_: 0
 
 
-_ACCEPT, _ANSWERED, _RECOVER, _TAKE_SNAPSHOT, _SAVE = map(
-    name, ("accept", "answered", "recover", "take_snapshot", "save")
-)
+# -- shards that come and go -----------------------------------------------------------------------------
+
+
+def _log_not_awaited(original: Any) -> Any:
+    def begin(self: LmdbJournal, shard: int) -> bool:
+        begun: bool = original(self, shard)
+        self._log_until[shard] = 0
+        return begun
+
+    return begin
+
+
+def _erasure_unmarked(_original: Any) -> Any:
+    def begin(self: LmdbJournal, shard: int) -> bool:
+        self._log_until.setdefault(shard, self._bounds.last)
+        return bool(self.shard_keys(shard) or self.staged().get(shard))
+
+    return begin
+
+
+def _claim_first(original: Any) -> Any:
+    def install(self: LmdbJournal, shard: int, pieces: Any, note: bytes | None = None, claim: int = 0) -> None:
+        if claim:
+            original(self, shard, [], note, claim)
+        original(self, shard, pieces)
+
+    return install
+
+
+_ACCEPT, _ANSWERED, _TAKE_SNAPSHOT, _SAVE = map(name, ("accept", "answered", "take_snapshot", "save"))
 
 PLANTED: dict[str, Plant] = {
     "ack_before_commit": Plant(
@@ -352,7 +381,7 @@ PLANTED: dict[str, Plant] = {
         "a snapshot leaves out the kept replies", "kill", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_without_replies),)
     ),
     "dedup_forgotten_at_replay": Plant(
-        "a replayed entry leaves no reply", "kill", ((EventSourced, _RECOVER, _recover_without_numbers),)
+        "a replayed entry leaves no reply", "kill", ((recovery, "replay", _recover_without_numbers),)
     ),
     "dedup_by_window_only": Plant(
         "a number whose reply is no longer kept counts as new", "kill", ((Gate, "known", _forget_old_numbers),)
@@ -360,7 +389,7 @@ PLANTED: dict[str, Plant] = {
     "timer_fired_again": Plant(
         "a process that recovers forgets which timers have fired",
         "kill",
-        ((EventSourced, _RECOVER, _recover_without_timers),),
+        ((event_sourced, "recover", _recover_without_timers),),
     ),
     "payment_numbered_anew": Plant(
         "a delivery that is sent again gets a new number", "kill", ((event_sourced, "send_request", _number_anew),)
@@ -391,6 +420,18 @@ PLANTED: dict[str, Plant] = {
         "fork",
         ((lmdb_store.Store, "check_usable", _nothing), (lmdb_store.Store, "disown", _nothing)),
         50,
+    ),
+    "home_not_noted": Plant("the index of shards gets no key", "carry", ((LmdbJournal, "_note_home", _nothing),), 100),
+    "log_not_awaited": Plant(
+        "rows of a shard are erased while the log has them",
+        "carry",
+        ((LmdbJournal, "_begin_to_erase", _log_not_awaited),),
+    ),
+    "erasure_unmarked": Plant(
+        "nothing says that a shard is being erased", "carry", ((LmdbJournal, "_begin_to_erase", _erasure_unmarked),)
+    ),
+    "claimed_before_installed": Plant(
+        "a shard is claimed before its last pieces are there", "carry", ((LmdbJournal, "install", _claim_first),)
     ),
 }
 

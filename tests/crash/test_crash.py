@@ -117,6 +117,15 @@ def test_calls_that_fail_lose_nothing() -> None:
 
 
 @pytest.mark.processes
+def test_a_shard_that_moves_is_all_in_one_store() -> None:
+    """While shards go from store to store the power goes and calls fail: the owner has all, the other nothing of it."""
+    tool("cc")
+    found = re.fullmatch(r"carry steps=(\d+) lost=0 damaged=0", last_line("carry", "--points", "20", "--every", "400"))
+    assert found is not None
+    assert int(found[1]) > 20
+
+
+@pytest.mark.processes
 def test_a_forked_child_cannot_touch_the_store() -> None:
     """A child that is forked from a node in the middle of its work can neither read nor write, and does no harm."""
     assert last_line("fork", "--steps", "3") == "fork steps=3 lost=0 doubled=0 damaged=0"

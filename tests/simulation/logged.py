@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, NoReturn, final
 from zlib import crc32
 
 from runtime.backends.memory import MemoryDisk, MemoryJournal
+from runtime.durable.carriage import Piece, pack_pieces, unpack_pieces
 from runtime.durable.fence import claimed, pack_fence, row_of, sealed, written
 from runtime.durable.journal import (
     NO_FENCES,
     NO_FLOORS,
+    NO_HOMES,
     Fence,
     Head,
     Journal,
@@ -39,6 +41,7 @@ from runtime.durable.journal import (
     touched,
 )
 from runtime.durable.record import Entry, Snapshot
+from runtime.durable.staging import check_claim, check_home, check_settle, stage_of
 from runtime.errors import Misuse
 from runtime.testing import Medium
 
@@ -49,6 +52,7 @@ _FRAME = struct.Struct(">4sQII")
 _PART = struct.Struct(">cHI")
 _MAGIC = b"BLog"
 _EPOCH = struct.Struct(">Q")
+_SHARD = struct.Struct(">H")
 
 # Where a commit can be struck, in order; see `LoggedDisk.probe`.
 POINTS = ("staged", "torn", "written", "synced")
@@ -103,6 +107,7 @@ class LoggedDisk:
             (key, n)
             for key, rows in sorted(index.entries.items())
             for n in range(1 + max(unread.get(key, 0), len(rows) - 8), len(rows) + 1)
+            if rows[n - 1]
         ]
         if not records:
             return None
@@ -153,9 +158,10 @@ class LoggedJournal:
         snapshots: Sequence[Snapshot] = (),
         floors: Mapping[str, int] = NO_FLOORS,
         fences: Mapping[int, int] = NO_FENCES,
+        homes: Mapping[str, int] = NO_HOMES,
     ) -> None:
         inner = self._writable()
-        if not entries and not snapshots:
+        if not entries and not snapshots and not homes:
             return
         first = self._index.position + 1
         parts = [(b"E", entry.key, entry.pack(position)) for position, entry in enumerate(entries, first)]
@@ -167,9 +173,12 @@ class LoggedJournal:
             parts.append((b"M", row_of(shard), pack_fence(fence)))
         heads = {key: self._index.heads.get(key, Head()) for key in touched(entries, snapshots)}
         advance(heads, entries, snapshots, self._disk.name, floors)
+        for key, shard in homes.items():
+            check_home(key, shard, heads.get(key) or self._index.heads.get(key))
+            parts.append((b"H", key, _SHARD.pack(shard)))
         self._disk.tried = tuple(entries)
         self._append(parts)
-        inner.commit(entries, snapshots, floors, fences)
+        inner.commit(entries, snapshots, floors, fences, homes)
 
     def head(self, key: str) -> int:
         return self._usable().head(key)
@@ -197,7 +206,10 @@ class LoggedJournal:
 
     def claim(self, epochs: Mapping[int, int]) -> None:
         inner, name = self._writable(), self._disk.name
-        rows = {shard: claimed(name, shard, epoch, self.fence(shard)) for shard, epoch in epochs.items()}
+        rows: dict[int, Fence] = {}
+        for shard, epoch in epochs.items():
+            check_claim(name, shard, epoch, self.fence(shard), self._index.stage(shard))
+            rows[shard] = claimed(name, shard, epoch, self.fence(shard))
         if rows:
             self._append([(b"M", row_of(shard), pack_fence(fence)) for shard, fence in rows.items()])
             inner.claim(epochs)
@@ -210,6 +222,41 @@ class LoggedJournal:
 
     def fence(self, shard: int) -> Fence:
         return self._usable().fence(shard)
+
+    def shard_keys(self, shard: int, after: str = "", limit: int = 1000) -> list[str]:
+        return self._usable().shard_keys(shard, after, limit)
+
+    def piece(self, key: str, after: int, size: int, snapshot_after: int = -1) -> Piece:
+        return self._usable().piece(key, after, size, snapshot_after)
+
+    def reserve(self, shard: int, note: bytes) -> None:
+        inner = self._writable()
+        self._append(_rows(self._index.to_reserve(shard, note)))
+        inner.reserve(shard, note)
+
+    def staged(self) -> dict[int, bytes]:
+        return self._usable().staged()
+
+    def install(self, shard: int, pieces: Sequence[Piece], note: bytes | None = None, claim: int = 0) -> None:
+        inner = self._writable()
+        rows = self._index.to_install(shard, note, claim)
+        self._index.fit(pieces)
+        # The index fits them again, here and at each open: the same as long as the log is.
+        self._append([(b"I", str(shard), pack_pieces(pieces)), *_rows(rows)])
+        inner.install(shard, pieces, note, claim)
+
+    def settle(self, shard: int) -> None:
+        inner = self._writable()
+        check_settle(self._disk.name, shard, self.fence(shard), self._index.stage(shard))
+        self._append(_rows({stage_of(shard): None}))
+        inner.settle(shard)
+
+    def erase(self, shard: int, limit: int = 2000) -> bool:
+        inner = self._writable()
+        keys, rows = self._index.to_erase(shard, limit)
+        if rows:
+            self._append([*((b"X", key, _SHARD.pack(shard)) for key in keys), *_rows(rows)])
+        return inner.erase(shard, limit)
 
     def stats(self) -> JournalStats:
         return self._usable().stats()
@@ -303,6 +350,10 @@ class LoggedJournal:
         return last
 
 
+def _rows(rows: Mapping[str, bytes | None]) -> list[tuple[bytes, str, bytes]]:
+    return [(b"D", name, b"") if value is None else (b"M", name, value) for name, value in rows.items()]
+
+
 def _index(index: MemoryDisk, body: bytes) -> None:
     """Add a frame's records to an index."""
     at = 0
@@ -328,6 +379,14 @@ def _index(index: MemoryDisk, body: bytes) -> None:
                 index.drop(key, _EPOCH.unpack(data)[0])
             case b"M":
                 index.meta[key] = data
+            case b"D":
+                index.meta.pop(key, None)
+            case b"H":
+                index.homes.setdefault(_SHARD.unpack(data)[0], set()).add(key)
+            case b"X":
+                index.erase(_SHARD.unpack(data)[0], [key])
+            case b"I":
+                index.put(int(key), index.fit(unpack_pieces(data)))
             case _:
                 index.node, index.epoch = key, _EPOCH.unpack(data)[0]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from runtime.durable.carriage import Piece
 from runtime.durable.journal import Journal, StoreClosed, StoreDamaged, StoreFailed, StoreFull
 from tests.simulation.logged import POINTS, LoggedDisk
 from tests.unit.backends.stores import entries, entry, snapshot
@@ -107,3 +109,52 @@ def test_a_flipped_bit_is_found_and_gone_after_an_open() -> None:
         journal.load("a")
     disk.crash()
     assert disk.open().read("a") == entries("a", 1, 3)
+
+
+# What a move does to a store, in order: a name, and the call.
+STEPS: dict[str, Callable[[Journal], object]] = {
+    "reserve": lambda journal: journal.reserve(7, b"1"),
+    "copy": lambda journal: journal.install(7, [Piece("a", 3, 2, 1, (entry("a", 3).pack(),), snapshot("a", 3).pack())]),
+    "last": lambda journal: journal.install(7, [Piece("a", 3, 3, 1, (entry("a", 4).pack(),))], b"2", 6),
+    "settle": lambda journal: journal.settle(7),
+    "write": lambda journal: journal.commit([entry("b", 1, 6)], fences={7: 6}, homes={"b": 7}),
+    "seal": lambda journal: journal.seal(7, 6),
+    "erase": lambda journal: journal.erase(7, 1),
+    "erase the rest": lambda journal: journal.erase(7),
+}
+
+
+def shards(journal: Journal) -> tuple[object, ...]:
+    """All that a journal says of shard 7 and its keys."""
+    keys = journal.keys()
+    found = [(key, journal.first(key), journal.load(key)) for key in keys]
+    return found, journal.shard_keys(7), journal.staged(), journal.fence(7), journal.stats().position
+
+
+@pytest.mark.parametrize("power", [False, True])
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_a_move_that_is_struck_is_made_or_not(step: str, point: str, power: bool) -> None:
+    """Wherever a reservation, an installation or an erasure is struck, it is there as a whole or not at all."""
+    for seed in range(10):
+        disk, spare = LoggedDisk(), LoggedDisk()
+        journal, other = disk.open(), spare.open()
+        for name, make in STEPS.items():
+            if name == step:
+                break
+            make(journal)
+            make(other)
+        before = shards(journal)
+        STEPS[step](other)
+        after = shards(other)
+        crash_at(disk, point)
+        with pytest.raises(Crash):
+            STEPS[step](journal)
+        if power:
+            disk.lose_power(random.Random(seed))
+        else:
+            disk.crash()
+        found = shards(opened(disk))
+        assert found in (before, after)
+        if point in ("staged", "torn", "synced"):
+            assert found == (after if point == "synced" else before)

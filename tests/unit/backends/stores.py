@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.memory import MemoryDisk, MemoryJournal
+from runtime.durable.carriage import pack_pieces, unpack_pieces
 from runtime.durable.journal import Journal
 from runtime.durable.record import Entry, Snapshot
 from tests.simulation.logged import LoggedDisk
@@ -110,3 +111,13 @@ def entries(key: str, first: int, last: int, epoch: int = 1) -> list[Entry]:
 def snapshot(key: str, sequence: int, payload: bytes = b"") -> Snapshot:
     """A snapshot of which only key and sequence matter."""
     return Snapshot(key, sequence, 1, 1, 1.5, payload or f"{key} state {sequence}".encode())
+
+
+def carry(source: Journal, target: Journal, shard: int, size: int = 1 << 20) -> None:
+    """Bring all of a shard into a store that has reserved it, in pieces of a size, as chunks."""
+    for key in source.shard_keys(shard):
+        after = -1
+        while after < source.head(key):
+            piece = source.piece(key, max(after, 0), size)
+            target.install(shard, unpack_pieces(pack_pieces([piece])))
+            after = piece.last

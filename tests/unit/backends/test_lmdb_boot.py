@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from runtime.durable.journal import (
     StoreNewer,
     StoreNotWritable,
 )
+from tests.support.forked import run_forked
 
 from .stores import LmdbStore, entries, entry, snapshot
 
@@ -322,6 +324,7 @@ def test_an_emptied_environment_is_refused(store: Path, tmp_path: Path) -> None:
 EVERY_PAGE = """
 import sys
 from pathlib import Path
+from typing import Any
 from runtime.backends.lmdb import LmdbJournal
 from runtime.durable.journal import StoreDamaged
 from tests.unit.backends.stores import entries, entry, snapshot
@@ -419,35 +422,29 @@ def test_a_making_that_crashed_is_done_again(tmp_path: Path) -> None:
     opened(path).close()
 
 
-STEPS = """
-import os, sys
-from runtime.backends import lmdb_boot as boot
-from runtime.backends.lmdb import LmdbJournal
+def make_until(arguments: list[str]) -> int:
+    """Make a store in a path, and be killed at the step of that number, if it comes to it."""
+    path, left = arguments[0], int(arguments[1])
 
-left = int(sys.argv[2])
+    def stepping(owner: object, name: str, *, after: bool = False) -> None:
+        real = getattr(owner, name)
 
-def stepping(name):
-    real = getattr(boot, name)
-    def step(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        return real(*args, **kwargs)
-    setattr(boot, name, step)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            if after:
+                real(*args, **kwargs)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), 9)
+            return None if after else real(*args, **kwargs)
 
-for name in ("claim", "discard", "mark", "environment", "sync_directory", "told"):
-    stepping(name)
-real_rename = os.rename
-def rename(*args):
-    real_rename(*args)
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), 9)
-os.rename = rename
-LmdbJournal.open(sys.argv[1], wall=lambda: 0.0).close()
-"""
+        setattr(owner, name, step)
+
+    for name in ("claim", "discard", "mark", "environment", "sync_directory", "told"):
+        stepping(boot, name)
+    stepping(os, "rename", after=True)
+    LmdbJournal.open(path, wall=lambda: 0.0).close()
+    return 0
 
 
 @pytest.mark.processes
@@ -456,13 +453,7 @@ def test_a_kill_at_any_step_of_the_making_leaves_a_store_that_opens(tmp_path: Pa
     killed = 0
     for step in range(1, 30):
         path = tmp_path / f"store{step}"
-        ended = subprocess.run(
-            [sys.executable, "-c", STEPS, path, str(step)],
-            cwd=ROOT,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        ended = run_forked(make_until, [str(path), str(step)], cwd=ROOT, env=os.environ, limit=60.0)
         journal = opened(path)
         assert journal.keys() == []
         journal.commit([entry("a", 1)])

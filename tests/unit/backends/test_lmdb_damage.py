@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb.verify  # noqa: F401  # here once, not in each child that checks
 import pytest
 
 from runtime.backends.lmdb import LmdbJournal
