@@ -190,6 +190,11 @@ class Dist:
         self._refs[identity] = ref
         return identity
 
+    def adopt(self, node: str, creation: int, number: int) -> Ref:
+        """A new reference of this node, that what other nodes send under this identity means as long as it is held."""
+        ref = self._refs[node, creation, number] = self.table.new_ref()
+        return ref
+
     def new_number(self) -> int:
         """A number that no other call and no other link of this node has."""
         self._numbers += 1

@@ -26,6 +26,7 @@ from .members import (
     member_row,
 )
 from .placement import MAX_SHARDS, SHARDS, Placement
+from .reports import Reports
 
 _CLUSTER_META: Final = "cluster/id"
 _STORE_META: Final = "cluster/store"
@@ -52,13 +53,14 @@ class Joined:
     Attributes:
         cluster: what is fixed for all.
         creation: the node's life in this cluster: what its pids should bear.
-        members, placement: the machines, as they begin.
+        members, placement, reports: the machines, as they begin.
     """
 
     cluster: Cluster
     creation: int
     members: Members
     placement: Placement
+    reports: Reports
 
 
 async def join(
@@ -112,7 +114,7 @@ async def join(
         if (await rows.change([Change(member_row(name), mine.version, me)]))[0]:
             members = Members(me, mine.version + 1, sent)
             placement = Placement(name, creation, cluster.shards, store=identity, floor=epoch)
-            return Joined(cluster, creation, members, placement)
+            return Joined(cluster, creation, members, placement, Reports(name, creation))
     raise CoordinationUnreachable(f"join as {name!r}", "others changed the same rows again and again")
 
 

@@ -189,10 +189,14 @@ class Links:
             try:
                 async with trio.open_nursery() as nursery:
                     self._begin_life(nursery, listener)
-                    yield
+                    try:
+                        yield
+                    finally:
+                        # Before the nursery closes: whoever wants a link then is told that there is none to be had.
+                        self._nursery = None
                     nursery.cancel_scope.cancel()
             finally:
-                self._nursery = self._heart = None
+                self._heart = None
                 self.address = ""
                 self._dials.clear()
                 for link in self.links():
@@ -218,14 +222,13 @@ class Links:
         nursery.start_soon(self._look, name="look who is well")
         if listener is not None:
             self.address = listener.address
-            nursery.start_soon(self._accept, listener, name="accept nodes")
+            nursery.start_soon(self._accept, listener, nursery, name="accept nodes")
         for node in list(self._kept):
             self.want(node)
 
     # -- strangers -----------------------------------------------------------------------------------
 
-    async def _accept(self, listener: Listener) -> None:
-        assert self._nursery is not None
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
         while True:
             try:
                 async with aclosing(listener.connections()) as connections:  # type: ignore[type-var]  # the port promises less than the generator is
@@ -235,7 +238,10 @@ class Links:
                             longest = next(iter(self._strangers))
                             del self._strangers[longest]
                             longest.cancel()
-                        self._nursery.start_soon(self._greet, stream, name="a stranger")
+                        nursery.start_soon(self._greet, stream, name="a stranger")
+                # Whoever closes it ends this task first: it has given up by itself.
+                logger.warning("node %s is not told of connections any more: asking again", self.me.name)
+                await trio.sleep(LONGEST_WAIT)
             except OSError as error:
                 if error.errno not in _SCARCE:
                     raise

@@ -20,21 +20,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 from ..behaviours.gen_server import GenServer, Stop
 from ..errors import BanyanError, NoProcess
 from ..kernel.exits import Shutdown
 from ..kernel.ids import Pid
-from ..kernel.messages import Call, message
 from ..kernel.table import ProcessTable, current_process
 from ..kernel.timer import send_after
 from ..kernel.world import World
+from .balance import Load
 from .coordination import DEADLINE, Change, CoordinationUnreachable, Rows
 from .joining import Joined
 from .members import (
     RENEW_SECONDS,
+    SERVE_SECONDS,
     Cease,
     Changed,
     Cluster,
@@ -45,8 +45,34 @@ from .members import (
     members_of,
 )
 from .members import Effect as MemberEffect
-from .placement import Claim, Lost, Own, Placement, Release, shard_row, shards_of
+from .news import (
+    Ceased,
+    Fences,
+    Leave,
+    MemberFact,
+    MoveSettled,
+    NodeChanged,
+    NoFences,
+    ShardLost,
+    ShardOwned,
+)
+from .placement import Claim, Clear, Lost, Own, Placement, Release, Settled, Shard, shard_row, shards_of
 from .placement import Effect as PlacementEffect
+
+__all__ = [
+    "SERVICE",
+    "Ceased",
+    "Fences",
+    "Leave",
+    "MemberFact",
+    "Membership",
+    "MoveSettled",
+    "NoFences",
+    "NodeChanged",
+    "ShardLost",
+    "ShardOwned",
+    "membership_of",
+]
 
 logger = logging.getLogger("banyan")
 
@@ -55,84 +81,8 @@ _TICK: Final = object()
 _LOOK: Final = object()
 # Seconds until the next try after one that failed.
 _AGAIN_SECONDS: Final = 0.5
-# Shards that are sealed before others have their turn.
-_AT_ONCE: Final = 16
-
-
-class Fences(Protocol):
-    """The fence of the stores of a node; it is kept to where the journal is known."""
-
-    def claim(self, epochs: Mapping[int, int]) -> Sequence[int]:
-        """Claim shards, durably; returns those that the store refused."""
-
-    def seal(self, shard: int, epoch: int) -> bool:
-        """Seal a shard, durably; whether it may be given away, because nothing of it is in the store."""
-
-    def written(self, shard: int) -> bool:
-        """Whether something of a shard is in the store."""
-
-
-@final
-class NoFences:
-    """Of a node that keeps nothing."""
-
-    def claim(self, epochs: Mapping[int, int]) -> Sequence[int]:
-        return ()
-
-    def seal(self, shard: int, epoch: int) -> bool:
-        return True
-
-    def written(self, shard: int) -> bool:
-        return False
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class NodeChanged:
-    """A node is seen in another state than `before` (None: it is new, or in a new life)."""
-
-    name: str
-    address: str
-    creation: int
-    state: State
-    before: State | None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ShardOwned:
-    """This node serves the shard under this epoch from now on.
-
-    `home` is the id of the store that holds its data, if it is not the node's own: see `Membership.hold`.
-    """
-
-    shard: int
-    epoch: int
-    home: str = ""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ShardLost:
-    """This node does not serve the shard under this epoch any more."""
-
-    shard: int
-    epoch: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Ceased:
-    """This node serves no shards until it can renew its lease; never again if `forever`."""
-
-    why: str
-    forever: bool
-
-
-@final
-@message("banyan.cluster.leave")
-class Leave(Call[None]):
-    """Leave the cluster in order: stop serving, set free what has no data, say good-bye."""
+# Shards that are sealed before others have their turn: each waits for the disk.
+_AT_ONCE: Final = 4
 
 
 def membership_of(table: ProcessTable) -> Membership:
@@ -157,23 +107,25 @@ class Membership(GenServer):
 
     trap_exit = True
 
+    _conductor: Pid | None = None  # of this node's moves
+
     def init(self, joined: Joined, fences: Fences | None = None) -> None:
         process = current_process()
         self._process = process
         self._world: World = process.table.world
         self._cluster = joined.cluster
         self._members = joined.members
+        self._reports = joined.reports
         self._placement = joined.placement
-        self._placement.ceased()  # what a former process of this life served
+        self._placement.ceased()  # what a former process of this life served, or had in hand
+        self._placement.abandoned()
         self._fences: Fences = fences if fences is not None else NoFences()
-        # Of other nodes' stores that this one holds, by their ids.
-        self._held: dict[str, Fences] = {}
-        self._rows = Rows(self._world.coordination)
+        self._held: dict[str, Fences] = {}  # of other nodes' stores that this one holds, by their ids
+        self.rows = Rows(self._world.coordination)
         self._subscribers: list[Pid] = []
         self._unreachable = ""
         self._forever: Cease | None = None
-        # Whether it was asked to look and has not done so yet.
-        self._asked = False
+        self._asked = False  # to look, without having done so yet
         process.table.services[SERVICE] = self
         send_after(0, process.pid, _TICK)
 
@@ -203,6 +155,15 @@ class Membership(GenServer):
         found = self._members.nodes()
         return {name: (member.address, member.creation, state) for name, (member, state) in found.items()}
 
+    def members(self) -> dict[str, MemberFact]:
+        """All that were ever members, this node too, by name."""
+        return self._reports.facts(self._members.nodes())
+
+    @property
+    def draining(self) -> bool:
+        """Whether this node gives its shards away; see `drain`."""
+        return self._reports.mine.draining
+
     def owner(self, shard: int) -> tuple[str, int] | None:
         """The node that owns a shard, and its epoch, as far as this node has heard."""
         return self._placement.owner(shard)
@@ -228,8 +189,7 @@ class Membership(GenServer):
     def hold(self, store: str, fences: Fences) -> None:
         """Adopt a dead node's store on this machine: from the next round on its shards are this node's.
 
-        The lock on its directory is what makes this safe: it is free when the other's program is dead, and not
-        when it is stopped or cut off.
+        The lock on its directory makes this safe: it is free when the other's program is dead, and only then.
 
         Args:
             store: its id (`store_id`). The caller has it open, and keeps it open until `give_up` has returned.
@@ -243,6 +203,108 @@ class Membership(GenServer):
         if self._held.pop(store, None) is not None:
             self._place(self._placement.given_up(store))
 
+    def drain(self, on: bool = True) -> None:
+        """Have this node given no shards from now on, and what of its own nothing is written in set free.
+
+        It goes on serving all that it has; what is written has to be moved away (`moves_wanted`). A new life of the
+        node begins without.
+        """
+        if self._reports.drain(on):
+            self.look()
+
+    def report(self, load: Load) -> None:
+        """What this node carries in sum: told to the others with the next renewal of its lease."""
+        self._reports.carry(load)
+
+    def moves_wanted(self, loads: Mapping[int, Load], limit: int) -> list[tuple[int, str]]:
+        """Which shards this node should move away now, and to whom; the most urgent first.
+
+        What is not written is none of it: it is set free by itself. While a node is in doubt only one that is
+        draining moves anything.
+
+        Args:
+            loads: of the shards that are served here; those that are missing do nothing.
+            limit: at most so many.
+        """
+        sure = self._members.alive(sure=True)
+        if not self.serving or (sure != self._members.alive() and not self.draining):
+            return []
+        others = {name: member.load for name, member in self.members().items()}
+        written = {shard for shard in self._placement.served if self._written(shard)}
+        return self._placement.wanted(sure, self._draining(), written, loads, others, limit)
+
+    # -- for whoever conducts moves, by `moving` -----------------------------------------------------
+
+    def conduct(self, pid: Pid) -> None:
+        """A process of this node conducts its moves from now on, and is told `MoveSettled`.
+
+        Whatever a former one had under way is void; what it had in hand is claimed anew.
+        """
+        self._process.table.own(pid)
+        self._conductor = pid
+        self._place(self._placement.abandoned())
+        self.look()
+
+    def sealing(self, shard: int, epoch: int) -> bool:
+        """A move is about to seal a shard of this node; False if it is not served under that epoch, and must not be.
+
+        From now on the move has it in hand: it is neither claimed nor given up until `resumed` or `gone`. It counts
+        as served, so that whoever is frozen stays where he is, but what is committed for it is refused by the store.
+        """
+        if self.serves(shard) != epoch:
+            return False
+        self._placement.take(shard)
+        return True
+
+    def resumed(self, shard: int, epoch: int) -> bool:
+        """A move is void after its seal: serve the shard under the epoch that `moving.abort` gave.
+
+        False if it may not be served under that one, because the lease was over since: it is claimed anew.
+        """
+        if self._won(shard, epoch):
+            self._place([Own(shard, epoch, self._placement.home(shard))])
+        return self._placement.serves(shard) == epoch
+
+    def arrived(self, shard: int, epoch: int) -> bool:
+        """A move has brought a shard, and the store is claimed for it: serve it under the epoch that it won.
+
+        False if it may not be served under that one, because the lease was over since: it is claimed anew, and
+        `ShardOwned` says when.
+        """
+        if self._won(shard, epoch):
+            self._tell(self._owned(shard, epoch))
+        return self._placement.serves(shard) == epoch
+
+    def _won(self, shard: int, epoch: int) -> bool:
+        """Whether the shard is served under that epoch from now on, and was not before."""
+        before = self._placement.serves(shard)
+        if before == epoch:
+            self._placement.conduct(shard, "")
+            return False
+        effects = self._placement.won(shard, epoch) if self.serving else self._placement.gone(shard)
+        if before is not None:
+            self._tell(ShardLost(shard, before))
+        if not any(isinstance(effect, Own) for effect in effects):
+            self.look()  # it is claimed anew
+            return False
+        return True
+
+    def gone(self, shard: int, owner: str = "", epoch: int = 0) -> None:
+        """A move is over, and the shard is not this node's. Harmless if it never was.
+
+        Args:
+            owner, epoch: whose it is, if that is known: then `owner` says so at once.
+        """
+        version, row = self._placement.row(shard)
+        member = self.members().get(owner)
+        if member is not None and epoch > row.epoch:
+            self._placement.changed(shard, version + 1, Shard(owner, member.creation, epoch, member.store))
+        self._place(self._placement.gone(shard))
+
+    def seen(self, shard: int, version: int, row: Shard) -> None:
+        """A shard's row was read."""
+        self._place(self._placement.found(shard, version, row))
+
     def look(self) -> None:
         """Look at the rows now, and not only when it is time to: somebody has heard that there is news."""
         if not self._asked:
@@ -251,7 +313,8 @@ class Membership(GenServer):
 
     def fenced(self, shard: int, epoch: int) -> None:
         """A process was refused by the store under this epoch: what is served is claimed anew, if it is ours."""
-        if self._placement.serves(shard) == epoch:
+        # In the hands of a move it is sealed, which is no reason to claim it anew.
+        if self._placement.serves(shard) == epoch and not self._placement.in_hand(shard):
             self._place(self._placement.dropped(shard))
 
     # -- the process ---------------------------------------------------------------------------------
@@ -260,7 +323,7 @@ class Membership(GenServer):
         if message is not _TICK and message is not _LOOK:
             return None
         self._asked = False
-        await self._round()
+        await self._round(renew=message is _TICK)
         if self._forever is not None:
             return Stop(Shutdown(LeaseLost(self._forever.why)))
         if message is _LOOK:
@@ -280,18 +343,20 @@ class Membership(GenServer):
         if self._process.table.services.get(SERVICE) is self:
             del self._process.table.services[SERVICE]
 
-    async def _round(self) -> None:
-        """Renew, look, and do what follows."""
+    async def _round(self, *, renew: bool = True) -> None:
+        """Renew, look, and do what follows. A look alone waits for nobody's disk, so it renews only what is due."""
         members, world = self._members, self._world
         row, sent = members.renewal(world.wall()), world.now()
         try:
-            change = Change(member_row(row.name), members.version, row)
-            if (await self._rows.change([change], deadline=self._deadline()))[0]:
-                self._meet(members.renewed(row, sent, world.now()))
+            if renew or self._reports.urgent or members.lease_end - sent < SERVE_SECONDS - RENEW_SECONDS:
+                changes = [Change(member_row(row.name), members.version, row), *self._reports.change()]
+                if (await self.rows.change(changes, deadline=self.deadline()))[0]:
+                    self._meet(members.renewed(row, sent, world.now()))
             began = world.now()
-            found = await self._rows.read(deadline=self._deadline())
+            found = await self.rows.read(deadline=self.deadline())
             rows = [(name, one.version, one.value) for name, one in found.items()]
             self._meet(members.looked(members_of(rows), began, world.now(), world.wall()))
+            self._reports.looked(rows)
             await self._settle(
                 self._placement.looked(
                     shards_of(rows),
@@ -299,6 +364,7 @@ class Membership(GenServer):
                     up=members.alive(sure=True),
                     alive=members.alive(),
                     written=self._written,
+                    draining=self._draining(),
                 )
             )
         except BanyanError as error:  # of the coordination store, or of the node's own
@@ -309,7 +375,10 @@ class Membership(GenServer):
         else:
             self._unreachable = ""
 
-    def _deadline(self) -> float:
+    def _draining(self) -> list[str]:
+        return [name for name, member in self.members().items() if member.draining]
+
+    def deadline(self) -> float:
         """Seconds for one operation: not beyond the end of the lease, so that its end is noticed."""
         left = self._members.lease_end - self._world.now()
         return min(DEADLINE, left) if left > 0 else DEADLINE
@@ -329,7 +398,7 @@ class Membership(GenServer):
 
     async def _settle(self, effects: Sequence[PlacementEffect]) -> None:
         """Do what the placement asks for; whatever was not made is looked at again in the next round."""
-        self._place([effect for effect in effects if isinstance(effect, Lost | Own)])
+        self._place([effect for effect in effects if isinstance(effect, Lost | Own | Settled)])
         claims = [effect for effect in effects if isinstance(effect, Claim)]
         if claims:
             made = await self._change([(one.shard, one.expected, one.row) for one in claims])
@@ -338,7 +407,14 @@ class Membership(GenServer):
                 return  # too late to serve: a later round claims them anew
             owned = [self._placement.claimed(claim) for claim, done in zip(claims, made, strict=True) if done]
             self._place([effect for effects in owned for effect in effects])
+        await self._set_free([effect for effect in effects if isinstance(effect, Clear)])
         await self._give([effect for effect in effects if isinstance(effect, Release)])
+
+    async def _set_free(self, given: Sequence[Release | Clear]) -> None:
+        made = await self._change([(one.shard, one.expected, one.row) for one in given])
+        for one, done in zip(given, made, strict=True):
+            if done:
+                self._placement.released(one)
 
     async def _give(self, releases: Sequence[Release]) -> None:
         """Seal shards, then set them free; a few at a time, because each seal waits for the disk on the loop."""
@@ -351,21 +427,19 @@ class Membership(GenServer):
             self._tell(ShardLost(release.shard, release.epoch))
             if self._fences_of(release.shard).seal(release.shard, release.epoch):
                 sealed.append(release)
-        if sealed:
-            made = await self._change([(one.shard, one.expected, one.row) for one in sealed])
-            for release, done in zip(sealed, made, strict=True):
-                if done:
-                    self._placement.released(release)
+        await self._set_free(sealed)
 
-    async def _change(self, changes: Sequence[tuple[int, int, object]]) -> list[bool]:
-        packed = [Change(shard_row(shard), expected, row) for shard, expected, row in changes]
-        return await self._rows.change(packed, deadline=self._deadline())
+    async def _change(self, changes: Sequence[tuple[int, int, Shard]]) -> list[bool]:
+        packed = [Change(shard_row(shard), expected, row.stored()) for shard, expected, row in changes]
+        return await self.rows.change(packed, deadline=self.deadline())
 
     def _place(self, effects: Sequence[PlacementEffect]) -> None:
         """Tell of shards that were lost; claim the store for those that were won, and tell of them."""
         for effect in effects:
             if isinstance(effect, Lost):
                 self._tell(ShardLost(effect.shard, effect.epoch))
+            elif isinstance(effect, Settled) and self._conductor is not None:
+                self._post(self._conductor, MoveSettled(effect.shard, effect.move))
         won: dict[str, dict[int, int]] = {}
         for effect in effects:
             if isinstance(effect, Own):
@@ -400,10 +474,11 @@ class Membership(GenServer):
         effects = self._placement.leaving(self._written)
         self._place([effect for effect in effects if isinstance(effect, Lost)])
         try:
+            await self._set_free([effect for effect in effects if isinstance(effect, Clear)])
             await self._give([effect for effect in effects if isinstance(effect, Release)])
             row = self._members.renewal(self._world.wall(), left=True)
             sent = self._world.now()
-            if (await self._rows.change([Change(member_row(row.name), self._members.version, row)]))[0]:
+            if (await self.rows.change([Change(member_row(row.name), self._members.version, row)]))[0]:
                 self._members.renewed(row, sent, self._world.now())
         except CoordinationUnreachable as error:
             logger.warning("%s left without a good-bye: %s", self._members.me.name, error)

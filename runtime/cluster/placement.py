@@ -12,123 +12,42 @@ gives up what it has too much of.
     its owner is gone, and it has no data         claim it, if it falls to me: nothing can be lost
     its owner is gone, and it has data elsewhere  it waits for whoever holds them
     mine, one too many, and nothing written yet   seal it in my store, then set it free
+    mine, and it names a move of nobody here      take the move out of the row
 
-A shard has data as soon as something is written; then only its copy could be served elsewhere, and moves with
-traffic are another chapter. Claimed in the coordination store, a shard is claimed in the node's own store next
-(`runtime.durable.fence`), and only then served.
+A shard has data as soon as something is written; then only its copy can be served elsewhere, which is a move: its
+steps are in `moving`, and a claim by anybody makes it void. From the seal to its end a move has the shard **in
+hand**: then this machine neither claims it nor gives it up. Claimed in the coordination store, a shard is claimed in
+the node's own store next (`runtime.durable.fence`), and only then served.
 
 Source: Slicer's and Kafka's assignments by generation; the balance rule of consistent hashing with bounded loads.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Final, final
+from typing import final
 
-from ..errors import Misuse
-from ..kernel.messages import message
+from .balance import Load, excess, moves_for, share
+from .shards import MAX_SHARDS, SHARDS, UNCLAIMED, Shard, shard_of, shard_row, shards_of
 
-SHARDS: Final = 256
-# What each node looks through every two seconds.
-MAX_SHARDS: Final = 4096
-_SHARD: Final = "shard/"
-
-
-@final
-@message("banyan.cluster.shard")
-class Shard:
-    """A shard's row.
-
-    Attributes:
-        owner: the node's name; "" for none.
-        creation: the owner's life.
-        epoch: rises by at least one with each claim; 0 before the first.
-        home: the id of the store that holds its data, or will; "" for none.
-    """
-
-    owner: str = ""
-    creation: int = 0
-    epoch: int = 0
-    home: str = ""
-
-
-UNCLAIMED: Final = Shard()
-
-
-def shard_of(kind: str, key: str, shards: int = SHARDS) -> int:
-    """The shard of an entity: the same for ever, on every machine and in every version.
-
-    The first 8 bytes of BLAKE2b-64 over the kind's length in bytes (u16, big-endian), the kind and the key, both
-    in UTF-8, as a big-endian number, modulo the count of shards.
-
-    Args:
-        kind: what the entity is, such as "table"; at most 65535 bytes.
-        key: which one.
-        shards: the cluster's count, from 1 to 4096.
-
-    Raises: Misuse: the count is out of bounds.
-    """
-    if not 1 <= shards <= MAX_SHARDS:
-        raise Misuse(f"wanted 1 to {MAX_SHARDS} shards, got {shards}")
-    raw = kind.encode()
-    digest = blake2b(len(raw).to_bytes(2, "big") + raw + key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % shards
-
-
-def shard_row(shard: int) -> str:
-    """The name of a shard's row."""
-    return f"{_SHARD}{shard:05d}"
-
-
-def shards_of(rows: Iterable[tuple[str, int, object]]) -> dict[int, tuple[int, Shard]]:
-    """The shards among (name, version, value) rows of the coordination store, by their numbers."""
-    return {int(name[len(_SHARD) :]): (version, value) for name, version, value in rows if isinstance(value, Shard)}
-
-
-def share(owners: Mapping[int, str], free: Collection[int], nodes: Sequence[str]) -> dict[int, str]:
-    """To which node each free shard falls: to the one that has the fewest then, by name among equals.
-
-    All who look at the same rows come to the same answer.
-
-    Args:
-        owners: the shards that are not free, by number; those of others than `nodes` do not count.
-        free: shards that have no owner now.
-        nodes: who may own any, in order.
-    """
-    load = Counter(dict.fromkeys(nodes, 0))
-    for owner in owners.values():
-        if owner in load:
-            load[owner] += 1
-    given: dict[int, str] = {}
-    for shard in sorted(free):
-        if not nodes:
-            break
-        given[shard] = least = min(nodes, key=lambda name: load[name])
-        load[least] += 1
-    return given
-
-
-def excess(owners: Mapping[int, str], free: int, nodes: Sequence[str], me: str, fixed: Collection[int]) -> list[int]:
-    """Which of a node's shards are too many, so that all get the same number, or one more; the last ones first.
-
-    Args:
-        owners, nodes: as for `share`.
-        free: how many shards are free.
-        me: the node.
-        fixed: those that it cannot give up.
-    """
-    mine = sorted(shard for shard, owner in owners.items() if owner == me)
-    load = Counter(owner for owner in owners.values() if owner in nodes)
-    if me not in nodes or len(nodes) < 2:
-        return []
-    least, more = divmod(sum(load.values()) + free, len(nodes))
-    # Those that have most keep one more, so that the fewest shards move.
-    rank = sorted(nodes, key=lambda name: (-load[name], name)).index(me)
-    surplus = len(mine) - (least + (rank < more))
-    return [shard for shard in reversed(mine) if shard not in fixed][: max(surplus, 0)]
+__all__ = [
+    "MAX_SHARDS",
+    "SHARDS",
+    "UNCLAIMED",
+    "Claim",
+    "Clear",
+    "Effect",
+    "Lost",
+    "Own",
+    "Placement",
+    "Release",
+    "Settled",
+    "Shard",
+    "shard_of",
+    "shard_row",
+    "shards_of",
+]
 
 
 @final
@@ -162,6 +81,25 @@ class Lost:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """Effect: set the row of a shard that is served on from `expected` to `row`, which names no move."""
+
+    shard: int
+    expected: int
+    row: Shard
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Effect: somebody else has ended a move in which this node has a part; tell whoever conducts it here."""
+
+    shard: int
+    move: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Release:
     """Effect: stop serving the shard, seal it in the store, then set its row from `expected` to `row`."""
 
@@ -171,7 +109,7 @@ class Release:
     row: Shard
 
 
-Effect = Claim | Own | Lost | Release
+Effect = Claim | Own | Lost | Clear | Settled | Release
 
 
 @final
@@ -197,6 +135,10 @@ class Placement:
         # What is served; and the epochs of claims since the lease began whose outcome is not known.
         self._served: dict[int, int] = {}
         self._tried: dict[int, int] = {}
+        # The moves from here that somebody here conducts, by shard; and the shards that a move has in hand: from
+        # here between the seal and the end, to here from the first try to commit.
+        self._moves: dict[int, str] = {}
+        self._in_hand: set[int] = set()
 
     # -- questions -----------------------------------------------------------------------------------
 
@@ -214,6 +156,33 @@ class Placement:
         """The epochs of all shards that this node serves now."""
         return dict(self._served)
 
+    def owners(self) -> dict[int, str]:
+        """The owners by shard, as they will be when the moves that are under way have come to their end."""
+        return {shard: row.target or row.owner for shard, (_, row) in self._rows.items() if row.owner}
+
+    def wanted(
+        self,
+        sure: Sequence[str],
+        draining: Collection[str],
+        written: Collection[int],
+        loads: Mapping[int, Load],
+        others: Mapping[str, Load],
+        limit: int,
+    ) -> list[tuple[int, str]]:
+        """What this node should move away now, and where to; see `balance.moves_for`.
+
+        Args:
+            written: the shards served here in which something is written.
+        """
+        moving = {shard: row.target for shard, (_, row) in self._rows.items() if row.move}
+        fixed = {shard for shard in self._served if shard not in written} | self._in_hand
+        owners = {shard: row.owner for shard, (_, row) in self._rows.items() if row.owner}
+        # What is free, or will be set free here, is somebody's soon.
+        free = set(range(self.shards)) - owners.keys() | set(self._surplus(sure, draining, written))
+        kept = {shard: owner for shard, owner in self.owners().items() if shard not in free}
+        owners |= share(kept, free, [name for name in sure if name not in draining])
+        return moves_for(owners, loads, sure, draining, self.name, limit, others=others, moving=moving, fixed=fixed)
+
     def home(self, shard: int) -> str:
         """The id of the store that holds a shard's data; "" for none."""
         return self._row(shard).home
@@ -221,6 +190,22 @@ class Placement:
     def rows(self) -> dict[int, Shard]:
         """The whole table."""
         return {shard: row for shard, (_, row) in sorted(self._rows.items())}
+
+    def row(self, shard: int) -> tuple[int, Shard]:
+        """A shard's row as it was seen last, and its version; (0, UNCLAIMED) for none."""
+        return self._rows.get(shard, (0, UNCLAIMED))
+
+    def claim_of(self, row: Shard) -> Shard:
+        """The row that gives a shard to this node, in its own store, under the next epoch."""
+        return Shard(self.name, self._creation, row.epoch + 1, self._store)
+
+    def is_mine(self, row: Shard) -> bool:
+        """Whether a row gives a shard to this life of this node."""
+        return row.owner == self.name and row.creation == self._creation
+
+    def is_ours(self, row: Shard) -> bool:
+        """Whether a row gives a shard to this node, in whatever life, and its data lie here."""
+        return row.owner == self.name and (not row.home or row.home in self.stores)
 
     # -- events --------------------------------------------------------------------------------------
 
@@ -232,6 +217,7 @@ class Placement:
         up: Sequence[str],
         alive: Sequence[str],
         written: Callable[[int], bool] = lambda _: True,
+        draining: Collection[str] = (),
     ) -> list[Effect]:
         """The shards' rows, by number.
 
@@ -239,19 +225,20 @@ class Placement:
             serving: whether this node's lease holds.
             up, alive: the nodes that may be given shards, and those that may keep them.
             written: whether something of a shard is in this node's store, so that it must stay.
+            draining: the nodes that are given nothing, and give up what they can.
         """
-        for shard, found in rows.items():
-            # A row never goes back: an older answer may come after a change of our own.
-            if found[0] >= self._rows.get(shard, (0, UNCLAIMED))[0]:
-                self._rows[shard] = found
         effects: list[Effect] = []
+        for shard, found in rows.items():
+            effects += self.found(shard, *found)
         for shard, epoch in list(self._served.items()):
-            if not serving or not self._is_mine(self._row(shard)) or self._row(shard).epoch != epoch:
+            mine = self.is_mine(self._row(shard)) and self._row(shard).epoch == epoch
+            if not serving or (not mine and shard not in self._in_hand):
                 del self._served[shard]
                 effects.append(Lost(shard, epoch))
         if not serving:
             return effects
-        claims = self._claims(up, alive)
+        effects += self._strays()
+        claims = self._claims([name for name in up if name not in draining], alive)
         for shard in claims:
             version, row = self._rows.get(shard, (0, UNCLAIMED))
             if self._is_found(shard, row):
@@ -262,13 +249,25 @@ class Placement:
                 effects.append(Claim(shard, version, Shard(self.name, self._creation, epoch, home)))
         # One thing after the other: first all that is to be had, and only while nobody is in doubt.
         if list(up) == list(alive) and not any(isinstance(one, Claim) for one in effects):
-            effects += self._releases(alive, written)
+            effects += self._releases(alive, written, draining)
         return effects
+
+    def found(self, shard: int, version: int, row: Shard) -> list[Effect]:
+        """A shard's row was read. It never goes back: an older answer may come after a change of our own."""
+        before_version, before = self.row(shard)
+        if version < before_version:
+            return []
+        self._rows[shard] = (version, row)
+        if shard in self._in_hand and shard not in self._served and not self.is_ours(row) and row.target != self.name:
+            self._in_hand.discard(shard)
+        if before.move and before.move != row.move and self.name in (before.owner, before.target):
+            return [Settled(shard, before.move)]
+        return []
 
     def claimed(self, claim: Claim) -> list[Effect]:
         """A claim's change was made."""
-        self._rows[claim.shard] = (claim.expected + 1, claim.row)
-        return [self._own(claim.shard, claim.row)]
+        self.changed(claim.shard, claim.expected + 1, claim.row)
+        return [self._own(claim.shard, claim.row)] if self._row(claim.shard) == claim.row else []
 
     def held(self, store: str) -> None:
         """This node holds another store now, whose lock it has: the shards that have their data there are its own."""
@@ -284,9 +283,9 @@ class Placement:
                 lost.append(Lost(shard, epoch))
         return lost
 
-    def released(self, release: Release) -> None:
-        """A release's change was made."""
-        self._rows[release.shard] = (release.expected + 1, release.row)
+    def released(self, release: Release | Clear) -> None:
+        """A change was made that gives a shard or a move up."""
+        self.changed(release.shard, release.expected + 1, release.row)
 
     def ceased(self) -> list[Effect]:
         """The lease is over: nothing is served any more."""
@@ -295,6 +294,64 @@ class Placement:
         # Whoever took this node for dead may be about to act on it: only a newer version stops them.
         self._tried.clear()
         return lost
+
+    # -- moves, as `moving` says ---------------------------------------------------------------------
+
+    def changed(self, shard: int, version: int, row: Shard) -> None:
+        """This node has changed the row to this one."""
+        if version > self.row(shard)[0]:
+            self._rows[shard] = (version, row)
+
+    def conducts(self, shard: int) -> str:
+        """The move of a shard from here that somebody here conducts; "" for none."""
+        return self._moves.get(shard, "")
+
+    def in_hand(self, shard: int) -> bool:
+        """Whether a move has the shard in hand."""
+        return shard in self._in_hand
+
+    def conduct(self, shard: int, move: str) -> None:
+        """A move from here begins; with "" there is none any more."""
+        if move:
+            self._moves[shard] = move
+        else:
+            self._moves.pop(shard, None)
+
+    def take(self, shard: int) -> None:
+        """A move has the shard in hand from now on."""
+        self._in_hand.add(shard)
+
+    def try_for(self, shard: int, epoch: int) -> None:
+        """A move is about to set the row to this node and this epoch."""
+        self._tried[shard] = epoch
+
+    def won(self, shard: int, epoch: int) -> list[Effect]:
+        """A move has given the shard to this node under this epoch, and all is ready to serve it.
+
+        Returns: `Own`, or nothing if it may not be served under that epoch, because the lease was over since the
+            row was set: then it is claimed anew in the next round.
+        """
+        self.conduct(shard, "")
+        self._in_hand.discard(shard)
+        row = self._row(shard)
+        if row.epoch == epoch and self._is_found(shard, row):
+            return [self._own(shard, row)]
+        return self.dropped(shard)
+
+    def gone(self, shard: int) -> list[Effect]:
+        """A move is over, and the shard is not this node's."""
+        self.conduct(shard, "")
+        self._in_hand.discard(shard)
+        self._tried.pop(shard, None)
+        return self.dropped(shard)
+
+    def abandoned(self) -> list[Effect]:
+        """Whoever conducted the moves is no more: what they had in hand is claimed anew, and the others are void."""
+        lost = [one for shard in sorted(self._in_hand) for one in self.gone(shard)]
+        self._moves.clear()
+        return lost
+
+    # -- the end -------------------------------------------------------------------------------------
 
     def dropped(self, shard: int) -> list[Effect]:
         """The store has refused to be claimed for a shard, or its processes were fenced: it is claimed anew."""
@@ -305,21 +362,23 @@ class Placement:
         """The node says good-bye: it serves nothing more, and sets free what has no data."""
         given: list[Effect] = []
         for shard, epoch in sorted(self._served.items()):
-            given.append(Lost(shard, epoch) if written(shard) else self._release(shard, epoch))
+            if shard in self._in_hand or written(shard):
+                given.append(Lost(shard, epoch))
+                if self._row(shard).move and shard not in self._in_hand:
+                    given.append(self._clear(shard))
+            else:
+                given.append(self._release(shard, epoch))
         self._served.clear()
         return given
 
     # -- rules ---------------------------------------------------------------------------------------
 
     def _row(self, shard: int) -> Shard:
-        return self._rows.get(shard, (0, UNCLAIMED))[1]
-
-    def _is_mine(self, row: Shard) -> bool:
-        return row.owner == self.name and row.creation == self._creation
+        return self.row(shard)[1]
 
     def _is_found(self, shard: int, row: Shard) -> bool:
         """Whether a row is a claim of this node's whose answer was lost."""
-        return self._is_mine(row) and row.epoch == self._tried.get(shard)
+        return self.is_mine(row) and row.epoch == self._tried.get(shard)
 
     def _own(self, shard: int, row: Shard) -> Own:
         self._served[shard] = row.epoch
@@ -333,35 +392,56 @@ class Placement:
         mine: list[int] = []
         for shard in range(self.shards):
             row = self._row(shard)
-            if row.owner == self.name and (not row.home or row.home in self.stores):
-                owners[shard] = self.name
+            if self.is_ours(row):
+                owners[shard] = row.target or self.name
                 if shard not in self._served:
                     mine.append(shard)
             elif row.home:
-                owners[shard] = row.owner
+                owners[shard] = row.target or row.owner
                 # Whoever holds the data is who can serve; and while we hold them nobody else does.
                 if row.home in self.stores:
                     mine.append(shard)
             elif row.owner in alive and row.owner != self.name:
-                owners[shard] = row.owner
+                owners[shard] = row.target or row.owner
             else:
                 free.append(shard)
         falls = share(owners, free, up)
-        return sorted(mine + [shard for shard in free if falls.get(shard) == self.name])
+        mine += [shard for shard in free if falls.get(shard) == self.name]
+        return sorted(shard for shard in mine if shard not in self._in_hand)
 
-    def _releases(self, alive: Sequence[str], written: Callable[[int], bool]) -> list[Effect]:
+    def _strays(self) -> list[Effect]:
+        """Moves in rows of this node that nobody conducts: they were written after they had been given up."""
+        return [
+            self._clear(shard)
+            for shard in self._served
+            if shard not in self._in_hand and self._row(shard).move not in ("", self.conducts(shard))
+        ]
+
+    def _releases(
+        self, alive: Sequence[str], written: Callable[[int], bool], draining: Collection[str]
+    ) -> list[Effect]:
         """What this node has too much of and may give up, once all is claimed."""
-        owners = {shard: row.owner for shard, (_, row) in self._rows.items() if row.owner}
-        unowned = self.shards - len(owners)
         given: list[Effect] = []
-        candidates = excess(owners, unowned, alive, self.name, ())
-        if candidates:
+        if self._surplus(alive, draining, ()):
             fixed = {shard for shard in self._served if written(shard)}
-            for shard in excess(owners, unowned, alive, self.name, fixed):
+            for shard in self._surplus(alive, draining, fixed):
                 epoch = self._served.pop(shard, None)
                 if epoch is not None:
                     given.append(self._release(shard, epoch))
         return given
+
+    def _surplus(self, alive: Sequence[str], draining: Collection[str], written: Collection[int]) -> list[int]:
+        """The shards that this node should set free."""
+        owners = self.owners()
+        takers = [name for name in alive if name not in draining]
+        fixed = {shard for shard in self._served if self._row(shard).move or shard in self._in_hand} | set(written)
+        if self.name in draining:
+            return [shard for shard in self._served if shard not in fixed] if takers else []
+        return excess(owners, self.shards - len(owners), takers, self.name, fixed)
+
+    def _clear(self, shard: int) -> Clear:
+        version, row = self._rows[shard]
+        return Clear(shard, version, row.resting())
 
     def _release(self, shard: int, epoch: int) -> Release:
         version, row = self._rows[shard]

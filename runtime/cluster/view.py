@@ -39,6 +39,7 @@ class NodeFact:
         linked: whether there is a link with it; of this node itself True.
         lease: what its lease says: up, suspect, down or left; None without a coordination store.
         shards: how many it owns.
+        draining: it gives its shards away, and is given none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class NodeFact:
     linked: bool
     lease: str | None
     shards: int
+    draining: bool = False
 
 
 def node_facts(table: ProcessTable) -> list[NodeFact]:
@@ -55,6 +57,8 @@ def node_facts(table: ProcessTable) -> list[NodeFact]:
     membership, links = _membership(table), _links(table)
     members = membership.nodes() if membership is not None else {}
     owners = Counter(row.owner for row in membership.placement.rows().values()) if membership is not None else Counter()
+    facts = membership.members() if membership is not None else {}
+    draining = {name for name, fact in facts.items() if fact.draining}
     linked = {link.node: link for link in links.links()} if links is not None else {}
     found = []
     for name in sorted({*members, *linked, table.node, *(links.kept() if links is not None else ())}):
@@ -68,7 +72,7 @@ def node_facts(table: ProcessTable) -> list[NodeFact]:
         else:
             state = "suspect" if lease in _SERVING else cast("Seen", lease or "down")
         here = name == table.node or link is not None
-        found.append(NodeFact(name, address, creation, state, here, lease, owners[name]))
+        found.append(NodeFact(name, address, creation, state, here, lease, owners[name], name in draining))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ from runtime.errors import Misuse
 from supervisors.node.boot import RealWorld
 from tests.support.source import ROOT
 
-from .linking import LIMIT, Place, identity, message, pair, place, send
+from .linking import LIMIT, Place, Recorder, identity, message, pair, place, send
 
 
 @pytest.fixture(params=["clear", "tls"])
@@ -313,3 +315,52 @@ def test_every_close_has_a_sentence() -> None:
     """Each word with which a link ends in the code has its sentence."""
     code = "".join((ROOT / f"runtime/cluster/{name}.py").read_text() for name in ("link", "links"))
     assert set(re.findall(r'close\("(\w+)"', code)) | {"disconnected"} == set(CLOSES)
+
+
+async def test_a_listener_that_gives_up_is_asked_again_after_a_pause(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no connections come any more by the listener's own doing, the loop is left to the others; it is told."""
+    asked: list[float] = []
+
+    class GivesUp:
+        address = "127.0.0.1:1"
+
+        async def connections(self) -> AsyncIterator[trio.abc.Stream]:
+            asked.append(trio.current_time())
+            assert len(asked) < 20, "asked without a pause"
+            for stream in ():
+                yield stream
+
+        async def aclose(self) -> None:
+            pass
+
+    links = Links(RealWorld(), identity("a"), LinkSettings(listen=None, security=Clear()), {}.get)
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(2.5 * links_module.LONGEST_WAIT):
+            await links._accept(GivesUp(), nursery)
+    assert [later - sooner for sooner, later in itertools.pairwise(asked)] == [links_module.LONGEST_WAIT] * 2
+    assert any("is not told of connections" in record.getMessage() for record in caplog.records)
+
+
+async def test_who_wants_a_link_while_all_links_end_is_told_that_there_is_none() -> None:
+    """In no step of their end does a wish raise at whoever has it, who only wanted to send something."""
+    links = Links(RealWorld(), identity("a"), LinkSettings(security=Clear()), lambda node: "127.0.0.1:1")
+    links.above = Recorder()
+    over = trio.Event()
+    answers: list[bool] = []
+
+    async def wish() -> None:
+        while not over.is_set():
+            answers.append(links.want(f"b{len(answers)}"))
+            await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            async with links.running():
+                nursery.start_soon(wish)
+                while len(answers) < 3:
+                    await trio.lowlevel.checkpoint()
+            over.set()
+    assert answers[:3] == [True] * 3
+    assert not answers[-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from runtime import KILL, GenServer, NoProcess, call, exit
+from runtime import KILL, NoProcess, call, exit
 from runtime.backends.coordination import LocalCoordination
 from runtime.backends.coordination_lmdb import LmdbCoordination
 from runtime.backends.memory import MemoryDisk, MemoryJournal
@@ -30,97 +28,10 @@ from runtime.cluster.membership import (
 from runtime.durable.fence import NodeFences
 from runtime.durable.journal import Fence, Fenced, StoreInUse
 from runtime.errors import Misuse
-from runtime.kernel.table import current_process
-from supervisors import Node
 from supervisors.node.boot import RealWorld
 from tests.unit.backends.stores import entry
 
-SHARDS = 8
-
-
-class Cut:
-    """A coordination store that gives no answers to those who are cut off."""
-
-    def __init__(self, inner: LocalCoordination) -> None:
-        self.inner = inner
-        self.cut = False
-
-    async def read(self, prefix: str) -> Any:
-        await self._answer()
-        return await self.inner.read(prefix)
-
-    async def compare_and_set(self, changes: Any) -> Any:
-        await self._answer()
-        return await self.inner.compare_and_set(changes)
-
-    async def _answer(self) -> None:
-        if self.cut:
-            await trio.sleep_forever()
-
-
-class Listener(GenServer):
-    """Keeps what the membership says."""
-
-    def init(self, heard: list[object]) -> None:
-        self.heard = heard
-        process = current_process()
-        membership_of(process.table).subscribe(process.pid)
-
-    def handle_info(self, message: object) -> None:
-        self.heard.append(message)
-
-
-class One:
-    """A node of the cluster, as a test sees it."""
-
-    def __init__(self, node: Node, line: Cut, pid: Any) -> None:
-        self.node = node
-        self.line = line
-        self.pid = pid
-        self.heard: list[object] = []
-
-    @property
-    def membership(self) -> Membership:
-        return membership_of(self.node.table)
-
-    def serves(self) -> dict[int, int]:
-        return self.membership.placement.served
-
-    def heard_of(self, kind: type) -> list[Any]:
-        return [one for one in self.heard if isinstance(one, kind)]
-
-
-def world_of(store: Any, disk: MemoryDisk | None = None) -> RealWorld:
-    """A World whose wall clock goes with virtual time."""
-    world: Any = RealWorld()
-    world.coordination = store
-    world.wall = lambda: 1e9 + trio.current_time()
-    if disk is not None:
-        world.open_store = lambda path, node, relaxed=False: MemoryJournal(disk, node=node)
-    return world
-
-
-@asynccontextmanager
-async def member(name: str, store: LocalCoordination, disk: MemoryDisk | None = None) -> AsyncIterator[One]:
-    """A node that has joined, with a listener; a kill is the end of the block's task."""
-    line = Cut(store)
-    world = world_of(line, disk)
-    async with Node(name, data="disk" if disk is not None else None, world=world) as node:
-        joined = await join(
-            world, name=name, address=f"{name}:1", store=node.journal, data=name if disk else "", shards=SHARDS
-        )
-        fences = NodeFences(node.journal) if node.journal is not None else None
-        pid = await node.start(Membership, joined, fences, name="membership", restart="temporary")
-        one = One(node, line, pid)
-        await node.start(Listener, one.heard, name="listener")
-        yield one
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something, in virtual time."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110  # what is waited for is told by no event
-            await trio.sleep(0.1)  # virtual
+from .joined import SHARDS, Listener, member, until, world_of
 
 
 async def test_one_node_serves_all_shards(autojump_clock: trio.abc.Clock) -> None:
@@ -209,7 +120,7 @@ async def test_a_membership_that_crashed_claims_anew(autojump_clock: trio.abc.Cl
     """What its former process served nobody was told to stop: so it begins with new epochs, and the fence with it."""
     async with member("a", LocalCoordination(), MemoryDisk()) as a:
         await until(lambda: len(a.serves()) == SHARDS)
-        joined = Joined(a.membership.cluster, 1, a.membership._members, a.membership.placement)
+        joined = Joined(a.membership.cluster, 1, a.membership._members, a.membership.placement, a.membership._reports)
         fences = a.membership._fences
         exit(a.pid, KILL)
         await until(lambda: a.pid._process is None)
