@@ -27,7 +27,7 @@ from ..kernel.process import DEFAULT_LIMIT, Body, Process, demonitor, monitor, r
 from ..kernel.requests import Waiting
 from ..kernel.table import ProcessTable, context_of, current_process, current_table
 from .debug import DebugOption, debug_of
-from .system import renew
+from .system import Handed, renew
 
 
 @final
@@ -246,7 +246,30 @@ class Behaviour:
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no code_change")
 
+    def hand_over(self) -> object | None:
+        """What this process knows and its successor on another node cannot know, when its shard moves there.
+
+        Asked of a GenServer and of an EventSourced process. Runs while it is suspended, and changes nothing: it may
+        go on here after all. Must not wait. A value that can be sent to another node; it may hold the process's own
+        timers, the references of its monitors, and callers whose replies it owes. None: nothing; a process that keeps
+        no journal then begins anew.
+        """
+        return None
+
+    def take_over(self, value: Any) -> None:
+        """Go on with what `hand_over` gave on the node where this process was before. Must not wait.
+
+        Runs at the end of the start, after `init`; of an EventSourced process in place of `recovered`. Its timers
+        and monitors of before are set by then. What it raises fails the start, and the next one has no value.
+        """
+        mine = type(self).__qualname__
+        raise NotImplementedError(f"{mine} has hand_over and no take_over: write it, or hand over None")
+
     # What differs between behaviours in how they serve `sys`: see `system`.
+
+    def system_hand_over(self) -> Handed:
+        """What goes with this process to another node; all that it has accepted is as lasting as it ever gets."""
+        return Handed(self.hand_over())
 
     def system_get_state(self) -> object:
         """What `sys.get_state` gives (Y4)."""

@@ -50,13 +50,13 @@ from ..kernel.fairness import BATCH, give_way
 from ..kernel.ids import Pid, Ref, Via
 from ..kernel.parking import TRAP, park
 from ..kernel.process import Body, Process, reason_of, use_up
-from ..kernel.requests import Asker, Caller, SystemCaller, mailbox_full
+from ..kernel.requests import Asker, Caller, SystemAsker, SystemCaller, mailbox_full
 from ..kernel.signals import Exit
 from ..kernel.table import Destination, current_table, redacted
 from ..kernel.timers import Deadline
 from .debug import In, Out
 from .gen import IGNORE, Ack, Behaviour
-from .system import serve_system
+from .system import arrived, serve_system
 
 logger = logging.getLogger("banyan")
 
@@ -232,6 +232,10 @@ class GenServer(Behaviour):
             return first
         if first is not None and type(first) not in (Continue, NoReply):
             return Stop(BadReturn(first))
+        assert ack.process is not None
+        handed = arrived(ack.process)
+        if handed is not None and handed.value is not None:
+            self.take_over(handed.value)
         ack.ok()
         return None
 
@@ -318,7 +322,7 @@ class GenServer(Behaviour):
                     if result is not None and "handle_cast" in waits:
                         result = yield from result
                     timeout = None
-                elif kind is SystemCaller:
+                elif kind is SystemCaller or kind is SystemAsker:
                     # A system message leaves the timeout as it was: the wait starts anew (N21).
                     stop = yield from serve_system(process, self, message)
                     if stop is not None:

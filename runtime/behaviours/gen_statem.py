@@ -313,7 +313,7 @@ class GenStatem(Behaviour, Generic[State, Data]):
         message = process.mailbox.popleft()
         if process.uncounted or process.senders:
             message = process.took(message)
-        if type(message) is SystemCaller:
+        if isinstance(message, SystemCaller):
             return await serve_system(process, self.__module(), message)
         if type(message) is Exit and message.source == process.parent:
             return Ending(message.reason)  # the parent's word (N20)

@@ -65,6 +65,21 @@ class Resume:
 
 @final
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Be suspended, and say what is to go on on another node; the reply is a `Handed`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a process takes with it: `value`, as its `hand_over` said, and `own`, which is its behaviour's."""
+
+    value: object = None
+    own: object = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Terminate:
     """End with `reason`, after `terminate`, also while suspended (L10, Y8)."""
 
@@ -257,6 +272,9 @@ def _serve(process: Process, behaviour: Behaviour, caller: SystemCaller) -> Endi
         case Suspend():
             process.suspended = True
             caller.answer(True)
+        case HandOver():
+            process.suspended = True
+            _run(caller, "hand_over", behaviour.system_hand_over)
         case Resume():
             process.suspended = False
             caller.answer(True)
@@ -339,6 +357,15 @@ def _take_system(process: Process) -> SystemCaller | Exit | None:
             process.took(raw)
             return message
     return None
+
+
+def arrived(process: Process) -> Handed | None:
+    """What a process that starts had on the node from which it came, if it did; its timers and monitors are set."""
+    arrivals = process.table.arrivals
+    if not arrivals or not process.names:
+        return None
+    arrival = arrivals.pop(process.names[0], None)
+    return arrival(process) if arrival is not None else None
 
 
 # -- newly loaded code ----------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ class Counts:
         restarts: restarts that supervisors have allowed; `gave_up`: supervisors that had used theirs up.
         set_aside: commands that crashed their process too often.
         mailboxes_full: messages that met a full mailbox.
+        moves: shards that were moved, by how it ended: "out", "in", "void"; `moved`: bytes of their records.
         refused: frames, connections and so on that were refused, by what and by a word for why.
     """
 
-    __slots__ = ("crashes", "gave_up", "mailboxes_full", "refused", "restarts", "set_aside")
+    __slots__ = ("crashes", "gave_up", "mailboxes_full", "moved", "moves", "refused", "restarts", "set_aside")
 
     def __init__(self) -> None:
         self.crashes = 0
@@ -29,4 +30,6 @@ class Counts:
         self.gave_up = 0
         self.set_aside = 0
         self.mailboxes_full = 0
+        self.moves: Counter[str] = Counter()
+        self.moved = 0
         self.refused: Counter[tuple[str, str]] = Counter()

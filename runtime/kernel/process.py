@@ -46,11 +46,13 @@ here: ContextVar[Process | ProcessTable] = ContextVar("banyan_here")
 class Process:
     """One incarnation of one process: the mechanism behind a `Pid`. Applications hold pids, not this.
 
-    Its one subclass, `elsewhere.RemoteProcess`, stands here for a process of another node.
+    Its subclasses stand for processes that are elsewhere, such as `elsewhere.RemoteProcess` for one of another node.
     """
 
     # Whether it only stands here for a process of another node.
     remote: ClassVar[bool] = False
+    # Whether it stands for one that was here, and has gone to another node.
+    departed: ClassVar[bool] = False
 
     __slots__ = (
         "behaviour",
@@ -143,7 +145,7 @@ class Process:
         mailbox.append(message)
         task = self.task
         if task is None:
-            if self.resting is not None:
+            if self.resting is not None and not self.suspended:
                 self.table.rouse(self)
         elif task.custom_sleep_data is self:
             wake(task, NOTHING)
@@ -161,7 +163,7 @@ class Process:
         self.uncounted += 1
         task = self.task
         if task is None:
-            if self.resting is not None:
+            if self.resting is not None and not self.suspended:
                 self.table.rouse(self)
         elif task.custom_sleep_data is self:
             wake(task, NOTHING)
@@ -219,17 +221,19 @@ class Process:
 
         For who would do nothing but wait for that end. KILL ends it whether it traps exits or not.
         """
-        if self.exiting is not None or (self.trap_exit and reason is not KILL):
+        if self.exiting is not None or (self.trap_exit and reason is not KILL) or not self.waits():
             return False
-        if self.resting is None:
-            task = self.task
-            if self.scoped or task is None or task.custom_sleep_data is not self:
-                return False
-            if not getattr(self.behaviour, "_behaviour_rests", False):
-                return False
-            wake(task, _Interrupt(reason))  # its frames are left with the next pass
+        if self.resting is None and self.task is not None:
+            wake(self.task, _Interrupt(reason))  # its frames are left with the next pass
         self.end(KILLED if reason is KILL else reason)
         return True
+
+    def waits(self) -> bool:
+        """Whether nothing of it is there but a wait for the next message."""
+        task = self.task
+        if self.resting is not None or self.scoped or task is None or task.custom_sleep_data is not self:
+            return self.resting is not None
+        return bool(getattr(self.behaviour, "_behaviour_rests", False))
 
     @property
     def alive(self) -> bool:
@@ -287,14 +291,7 @@ class Process:
         table = self.table
         table.forget(self)
         self._fail_callers(reason)
-        links, self.links = self.links, None
-        for peer in links or ():
-            other = peer._process
-            if other is not None:
-                other.link_ended(self.pid, reason)
-        watchers, self.watchers = self.watchers, None
-        for ref, (watcher, monitored) in (watchers or {}).items():
-            watcher.watch_ended(ref, monitored, reason)
+        self._tell_kin(reason)
         monitors, self.monitors = self.monitors, None
         for ref, target in (monitors or {}).items():
             if target is not None:
@@ -304,6 +301,16 @@ class Process:
         if not is_orderly(reason):
             table.crashed(self, reason, last)
         self.behaviour = self.task = self.scope = self.resting = None
+
+    def _tell_kin(self, reason: object) -> None:
+        links, self.links = self.links, None
+        for peer in links or ():
+            other = peer._process
+            if other is not None:
+                other.link_ended(self.pid, reason)
+        watchers, self.watchers = self.watchers, None
+        for ref, (watcher, monitored) in (watchers or {}).items():
+            watcher.watch_ended(ref, monitored, reason)
 
     def _fail_callers(self, reason: object) -> None:
         # The mailbox is the monitor for calls: whoever waits for us waits in it, in hand, or put off.

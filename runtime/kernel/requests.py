@@ -119,7 +119,6 @@ class Caller(Waiting):
             wake(task, Raised(error))
 
 
-@final
 class SystemCaller(Caller):
     """A request of `sys`: served between callbacks, also by a suspended process, and never refused."""
 
@@ -136,7 +135,6 @@ class ExitWatch(Caller):
         self.answer(reason)
 
 
-@final
 class Asker(Caller):
     """A request whose reply comes back as an `Answer` message instead of waking a parked task."""
 
@@ -153,20 +151,32 @@ class Asker(Caller):
         return self.owner is not None
 
     def answer(self, value: object) -> None:
-        owner, self.owner = self.owner, None
-        if owner is not None and owner.alive:
-            owner.post(Answer(self.label, value))
+        self._tell(Answer(self.label, value))
 
     def fail(self, reason: object) -> None:
+        self._tell(Answer(self.label, None, reason, failed=True))
+
+    def _tell(self, answer: Answer) -> None:
         owner, self.owner = self.owner, None
-        if owner is not None and owner.alive:
-            owner.post(Answer(self.label, None, reason, failed=True))
+        if owner is None:
+            return
+        if owner.alive:
+            owner.post(answer)
+        elif (other := owner.pid._process) is not None and other is not owner:
+            other.post(answer)  # it has moved to another node, and this one stands for it
 
     def refuse(self, error: Exception) -> None:
         self.fail(error)
 
     def expire(self) -> None:
         self.fail("timeout")
+
+
+@final
+class SystemAsker(Asker, SystemCaller):
+    """A request of `sys` whose reply comes back as an `Answer`."""
+
+    __slots__ = ()
 
 
 @final

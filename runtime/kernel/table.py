@@ -87,6 +87,8 @@ class ProcessTable:
         self.counts = Counts()
         # Services of the node that behaviours find here, by name: "journal" is its durable writer.
         self.services: dict[str, object] = {}
+        # What processes that come from other nodes have with them, by the local name that they get here.
+        self.arrivals: dict[str, Callable[[Process], Any]] = {}
         # How many starts were made without a checkpoint in between: see behaviours.gen.
         self.starts = 0
         # How many processes gave way with mail left, and have not had their next turn: see `fairness`.
@@ -200,8 +202,11 @@ class ProcessTable:
             raise
 
     def end_resting(self, among: Iterable[Process]) -> None:
-        """End those that rest: the nursery in which their tasks would be has closed, which could not end them."""
-        resting = [process for process in among if process.resting is not None]
+        """End those that rest: the nursery in which their tasks would be has closed, which could not end them.
+
+        Likewise those that only stand for one that has gone.
+        """
+        resting = [process for process in among if process.resting is not None or process.departed]
         for process in resting:
             process.resting = None  # the end of one must not rouse another
         for process in resting:

@@ -13,8 +13,9 @@ import heapq
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, final
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -49,7 +50,8 @@ class Pending(Protocol):
 class Timer:
     """What `send_after` and its kin return: something that is to happen. Opaque; for `read_timer`, `cancel_timer`."""
 
-    __slots__ = ("_set", "destination", "due", "message", "table")
+    # Weak: who notes those that are for a process need not hear that one is over.
+    __slots__ = ("__weakref__", "_set", "destination", "due", "message", "table")
 
     def __init__(self, table: ProcessTable, due: float, destination: object, message: object) -> None:
         self.table = table
@@ -133,6 +135,9 @@ class Timers:
         self._most = FEW
         # Invariant: no later than the moment at which `run` looks at everything again.
         self._next = math.inf
+        # Pids whose timers are noted, nearly always none, and those timers; see `follow`.
+        self.followed: set[Pid] = set()
+        self.noted: WeakKeyDictionary[Timer, None] = WeakKeyDictionary()
 
     def watch(self, pending: Pending, timeout: float) -> None:
         """Let `pending` expire after `timeout` seconds, unless it is done by then; infinite: never."""
@@ -156,8 +161,25 @@ class Timers:
         heapq.heappush(self._heap, (pending.due, self._count, pending))
         if len(self._heap) > self._most:
             self._clear_away()
+        if self.followed:
+            self.note(pending)
         if pending.due < self._next:
             self._look_at(pending.due)
+
+    def follow(self, pids: Iterable[Pid]) -> None:
+        """Note from now on in `noted` which timers are set for these pids; for those that are set, see `note`."""
+        self.followed.update(pids)
+
+    def unfollow(self, pids: Iterable[Pid]) -> None:
+        """Note them no more. Harmless if that was never done."""
+        self.followed.difference_update(pids)
+        if not self.followed:
+            self.noted.clear()
+
+    def note(self, pending: Pending) -> None:
+        """Note a timer if it is for somebody who is followed; harmless if done twice."""
+        if isinstance(pending, Timer) and type(pending.destination) is Pid and pending.destination in self.followed:
+            self.noted[pending] = None
 
     def pending(self) -> list[Pending]:
         """All that is still to happen, the next first; deadlines of calls among it."""
@@ -165,7 +187,7 @@ class Timers:
 
     def set_now(self) -> list[Pending]:
         """All that is set, in no order, and with what waits no more: a list of its own, to be read in pieces."""
-        return [*self._young, *(one for _, _, one in self._heap)]
+        return self._young + [one for _, _, one in self._heap]
 
     def _clear_away(self) -> None:
         # A timer that was stopped, or whose process has gone, must not hold its message until it would be due.
