@@ -163,8 +163,8 @@ class Supervisor(Behaviour):
                     raise
         finally:
             # After the host's cancellation: who has no task yet was not reached by it.
-            pids = [one.pid for one in self.__machine.children.values() if one.pid is not None]
-            process.table.end_resting([pid._process for pid in pids if pid._process is not None])
+            living = [_living(one.pid) for one in self.__machine.children.values()]
+            process.table.end_resting([one for one in living if one is not None])
         raise AssertionError("unreachable")
 
     __process: Process
@@ -307,7 +307,7 @@ class Supervisor(Behaviour):
         """Ask a child to end. Returns a watch for its end, or its reason if it is dead already."""
         process = self.__process
         unlink(process, pid)
-        target = pid._process
+        target = _living(pid)
         if target is None:
             return self.__queued_exit(pid)
         reason = KILL if shutdown == "brutal_kill" else SHUTDOWN
@@ -335,7 +335,7 @@ class Supervisor(Behaviour):
         process = self.__process
         task = process.task
         assert task is not None
-        while watch.callee.pid._process is not None:
+        while _living(watch.callee.pid) is not None:
             if process.exiting is not None and not dying:
                 raise ProcessExit(process.exiting)  # a signal that came while we ran could not wake us
             task.custom_sleep_data = watch
@@ -355,7 +355,7 @@ class Supervisor(Behaviour):
         process = self.__process
         patience = 0.0
         for one in list(self.__machine.children.values()):
-            target = one.pid._process if one.pid is not None else None
+            target = _living(one.pid)
             if target is None:
                 continue
             # Being orphaned is not being stopped: a brutal_kill child ends by the link's signal too.
@@ -364,9 +364,9 @@ class Supervisor(Behaviour):
             unlink(process, target.pid)
             target.exit_signal(process.pid, reason, linked=True)
         with trio.move_on_after(patience, shield=True):
-            while any(c.pid is not None and c.pid._process is not None for c in self.__machine.children.values()):
+            while any(_living(c.pid) is not None for c in self.__machine.children.values()):
                 for one in list(self.__machine.children.values()):
-                    target = one.pid._process if one.pid is not None else None
+                    target = _living(one.pid)
                     if target is not None:
                         watch = ExitWatch(None, process.task, target, target.pid)
                         if target.deferred is None:
@@ -374,10 +374,16 @@ class Supervisor(Behaviour):
                         target.deferred[watch] = None
                         await self.__wait(watch, dying=True)
         for one in self.__machine.children.values():
-            target = one.pid._process if one.pid is not None else None
+            target = _living(one.pid)
             if target is not None:
                 target.exit_signal(process.pid, KILL)
         self.__nursery.cancel_scope.cancel()
+
+
+def _living(pid: Pid | None) -> Process | None:
+    """The child that runs under a pid; one that has gone to another node is none any more, whoever stands for it."""
+    process = pid._process if pid is not None else None
+    return process if process is not None and not process.departed else None
 
 
 class _Impatience:
@@ -395,7 +401,7 @@ class _Impatience:
         return self.pid._process is not None
 
     def expire(self) -> None:
-        target = self.pid._process
+        target = _living(self.pid)
         if target is not None:
             target.exit_signal(self.pid, KILL)
 

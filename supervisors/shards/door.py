@@ -27,7 +27,8 @@ from runtime.kernel.table import ProcessTable, current_table
 
 from .entities import RegionSpec
 from .failures import BadKey, UnknownRegion
-from .outward import StartEntity, routed
+from .outward import Routed, StartEntity, routed
+from .post import Owner
 from .router import Router, router_of
 
 # The number of a door's pid when nobody runs behind it.
@@ -104,6 +105,15 @@ class Door(Process):
             )
         self._router.outward.entering(self._shard)
         self._process.post(routed(self._key, message, None))
+
+    def signal(self, source: Pid, reason: object, linked: bool) -> None:
+        """An exit signal for an entity that is elsewhere: it keeps its place among the messages."""
+        self._router.outward.entering(self._shard)
+        self._process.post(Routed(self._key, "exit", (source, reason, linked), None))
+
+    def owner(self) -> Owner | None:
+        """Who has the entity's shard, and under which epoch; None if nobody is known to."""
+        return self._router.post.owner(self._shard)
 
     def _running(self) -> Process | None:
         return self.table.names.get(self._router.post.spec.name_of(self._key))

@@ -64,6 +64,11 @@ class RegionSpec:
         return issubclass(self.entity, Hooks)
 
     @property
+    def known_class(self) -> type[Behaviour]:
+        """The class of a shard's memory."""
+        return Known
+
+    @property
     def durable(self) -> bool:
         """Whether what its entities were asked outlives them."""
         return issubclass(self.entity, Hooks) and self.entity.durability != "volatile"
@@ -118,12 +123,24 @@ def may_sleep(process: Process) -> bool:
     """Whether nobody waits for an entity, watches it, or is waited for by it, and it has nothing against it."""
     if process.mailbox or process.current is not None or process.deferred or process.suspended:
         return False
+    return is_unneeded(process)
+
+
+def is_unneeded(process: Process) -> bool:
+    """Whether nobody watches an entity that is at rest, or is watched by it, and it has nothing against its sleep."""
     if process.watchers or process.monitors:
         return False
     if process.links and any(peer != process.parent for peer in process.links):
         return False
     asked = getattr(process.behaviour, "may_sleep", None)
     return bool(asked()) if asked is not None else True
+
+
+def begins_by_itself(entity: type[Behaviour]) -> bool:
+    """Whether a durable class has code of its own for its start, which may set timers or tell others."""
+    return issubclass(entity, Hooks) and any(
+        getattr(entity, name) is not getattr(Hooks, name) for name in ("setup", "recovered", "reconcile")
+    )
 
 
 # -- what a shard remembers ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Literal, final
 
 from runtime.kernel.messages import message
 
-Kind = Literal["call", "cast", "send", "start"]
+Kind = Literal["call", "cast", "send", "start", "exit"]
 
 # What became of a command: ("ok", reply), or the name of a failure and its arguments; see `failures`.
 Outcome = tuple[object, ...]
@@ -92,6 +92,15 @@ class Moved:
     sender: str
     node: str
     epoch: int
+
+
+@final
+@message("region.replied")
+class Replied:
+    """To a region: what became of a request that a process had taken there before it moved; `number` says which."""
+
+    number: int
+    outcome: tuple[object, ...]
 
 
 @final

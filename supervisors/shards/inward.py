@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from runtime.durable.durability import Owned
 from runtime.kernel.ids import Ref
@@ -16,6 +17,10 @@ from .frames import Carry, Probe
 from .post import Owner, Post
 from .shard import Entity, Label, Shard
 from .window import redirect
+
+# Seconds for which a shard waits for its luggage, and how many frames wait with it.
+PATIENCE: Final = 5.0
+EARLY: Final = 1024
 
 
 @final
@@ -33,6 +38,10 @@ class Inward:
         self.shards: dict[int, Shard] = {}
         # Shards that were given up and whose processes have not ended yet; nothing of theirs is served meanwhile.
         self._closing: set[int] = set()
+        # Shards that are to be served when their luggage is there: under which epoch, until when, and what has come.
+        self._expected: dict[int, tuple[int, float, list[Probe | Carry]]] = {}
+        # Told of each shard that is given up.
+        self.on_lost: Callable[[int], None] = lambda _number: None
         self._restore: deque[tuple[Shard, Entity]] = deque()
         self._restoring = False
 
@@ -59,7 +68,11 @@ class Inward:
         """A sender's frame."""
         post = self._post
         shard = self.own(frame.shard)
-        if shard is None:
+        if shard is None and frame.shard in self._expected:
+            early = self._expected[frame.shard][2]
+            if len(early) < EARLY:  # what is lost here is sent again
+                early.append(frame)
+        elif shard is None:
             moved = redirect(post.owner(frame.shard), post.node, frame.epoch, frame.shard, frame.sender)
             if moved is not None:
                 post.to(frame.node, moved)
@@ -84,8 +97,13 @@ class Inward:
         here, owner = self._post.node, self._post.owner(number)
         shard = self.shards.get(number)
         if shard is not None and owner != (here, shard.intake.epoch):
-            self._lose(shard, owner)
+            if shard.intake.frozen and owner is not None and owner[0] == here:
+                shard.adopt(owner[1])  # it was to move, and stays; whoever has frozen it says when it goes on
+                return shard
+            self.lose(shard, owner)
             shard = None
+        if shard is None and number in self._expected and not self._waits_no_more(number, owner):
+            return None
         if shard is None and owner is not None and owner[0] == here and number not in self._closing:
             claimed = self._post.clustered and self._post.spec.durable
             owned = Owned(number, owner[1]) if claimed else None
@@ -105,7 +123,24 @@ class Inward:
             if remembers or one in self.shards:
                 self.own(one)
 
-    def _lose(self, shard: Shard, owner: Owner | None) -> None:
+    def expect(self, number: int, epoch: int, early: Sequence[Probe | Carry] = ()) -> None:
+        """Luggage will come of a shard that is this node's under that epoch; what has come `early` waits for it."""
+        self._expected[number] = (epoch, self._post.table.timers.clock() + PATIENCE, list(early))
+
+    def expected_no_more(self, number: int) -> list[Probe | Carry]:
+        """The luggage is there; the frames that have come before it."""
+        return self._expected.pop(number, (0, 0.0, []))[2]
+
+    def _waits_no_more(self, number: int, owner: Owner | None) -> bool:
+        epoch, until, _ = self._expected[number]
+        over = self._post.table.timers.clock() >= until or (owner is not None and owner[1] > epoch)
+        if over:
+            del self._expected[number]
+        return over
+
+    def lose(self, shard: Shard, owner: Owner | None) -> None:
+        """A shard belongs to another, or to nobody."""
+        self.on_lost(shard.number)
         del self.shards[shard.number]
         self._closing.add(shard.number)
         shard.close()
@@ -143,7 +178,10 @@ class Inward:
         while self._restore:
             shard, entity = self._restore.popleft()
             if not shard.closed and entity.name not in self._post.table.names:
-                shard.wake(entity)
+                if shard.intake.frozen:
+                    self._restore.append((shard, entity))
+                else:
+                    shard.wake(entity)
                 break
         self._restore_soon()
 

@@ -9,14 +9,14 @@ from typing import Any, final
 from runtime.behaviours.gen_server import CastEnvelope
 from runtime.cluster.placement import shard_of
 from runtime.durable.commands import Numbered
-from runtime.errors import Busy
+from runtime.errors import Busy, Misuse
 from runtime.kernel.ids import Pid
 from runtime.kernel.messages import Call
-from runtime.kernel.requests import Caller, Sender, Waiting
+from runtime.kernel.requests import Caller, Sender, SystemCaller, Waiting
 
 from .failures import error_of
 from .frames import Done, Kind, Moved, Open
-from .post import Post
+from .post import Owner, Post
 from .window import HELD, Command, Window
 
 
@@ -50,6 +50,8 @@ def routed(key: str, message: object, who: object) -> Routed:
         return Routed(key, "cast", message.request, who)
     if not isinstance(message, Caller):
         return Routed(key, "send", message, who)
+    if isinstance(message, SystemCaller):
+        raise Misuse(f"system messages are for processes of this node, and {message.destination!r} may be elsewhere")
     request = message.request
     if isinstance(request, StartEntity):
         return Routed(key, "start", request.args, who, message)
@@ -66,6 +68,9 @@ class Outward:
         # How many requests for a shard lie in the router's mailbox.
         self._entering: dict[int, int] = {}
         self._crowd: dict[int, deque[tuple[Sender, str]]] = {}
+        # Shards that are frozen here: what this node sends there goes to nobody else until that is over. With what
+        # the next owner has said meanwhile.
+        self._pinned: dict[int, Open | None] = {}
 
     def shard_of(self, key: str) -> int:
         """The shard of a key."""
@@ -106,15 +111,20 @@ class Outward:
         if window.full and token is not None:
             token.refuse(self._busy(asked, window))
             return
+        if shard not in self._pinned:
+            self.send(window, window.placed(self._post.owner(shard)))
+        self.send(window, window.submit(self.command(asked)))
+
+    def command(self, asked: Routed) -> Command:
+        """A request as a window takes it; who waits for it is told if this router ends."""
         request: object = asked.request
         own: tuple[object, ...] = ()
         if isinstance(request, Numbered):
             own = (request.sender, request.number, request.since, request.lasting, request.remembered)
             request = request.command
-        if token is not None:
-            self._keep(token)
-        self.send(window, window.placed(self._post.owner(shard)))
-        self.send(window, window.submit(Command(asked.key, asked.kind, request, asked.who, own, token)))
+        if asked.token is not None:
+            self._keep(asked.token)
+        return Command(asked.key, asked.kind, request, asked.who, own, asked.token)
 
     def _busy(self, asked: Routed, window: Window) -> Busy:
         name = self._post.spec.name_of(asked.key)
@@ -147,6 +157,10 @@ class Outward:
         if frame.sender != self._post.id:
             return
         window = self.window(frame.shard)
+        if frame.shard in self._pinned and frame.epoch > window.epoch:
+            if isinstance(frame, Open):
+                self._pinned[frame.shard] = frame
+            return
         match frame:
             case Done():
                 self._done(window, frame)
@@ -180,7 +194,7 @@ class Outward:
                 taken: deque[object] = deque()
                 sender.admit(taken)
                 self.entering(window.shard)
-                self.enter(routed(key, taken.popleft(), sender.task))
+                self.enter(routed(key, taken.popleft(), getattr(sender, "task", None)))
         if crowd is not None and not crowd:
             del self._crowd[window.shard]
 
@@ -222,9 +236,39 @@ class Outward:
         """The placement may have changed, of one shard or of any."""
         windows = self.windows.values() if shard is None else filter(None, [self.windows.get(shard)])
         for window in windows:
-            if not window.clear:
+            if not window.clear and window.shard not in self._pinned:
                 self._take_back(window)
                 self.send(window, window.placed(self._post.owner(window.shard)))
+
+    # -- a shard of this node that moves ---------------------------------------------------------------
+
+    def pin(self, shard: int) -> None:
+        """It is frozen here: believe nobody who says that it is elsewhere."""
+        self._pinned.setdefault(shard)
+
+    def unpin(self, shard: int) -> None:
+        """It goes on here, or is lost: believe all again."""
+        if shard in self._pinned:
+            del self._pinned[shard]
+            self.placed(shard)
+
+    def pass_on(self, shard: int, owner: Owner, begun: set[int], queues: dict[str, list[Command]]) -> None:
+        """It has gone to another node: what waits goes there; see `Window.number_anew`."""
+        opened = self._pinned.pop(shard, None)
+        if queues or shard in self.windows:
+            window = self.window(shard)
+            window.number_anew(begun, queues)
+            self.send(window, window.moved(*owner))
+            if opened is not None:
+                self.send(window, window.opened(opened))
+
+    def put_first(self, shard: int, queues: dict[str, list[Command]]) -> None:
+        """What has come to an entity here and was not begun is asked again, before all else of its key."""
+        queues = {key: [one for one in queue if not one.number] for key, queue in queues.items()}
+        if queues:
+            window = self.window(shard)
+            window.number_anew(set(window.pending), queues)
+            self.send(window, window.more())
 
     def lost(self, node: str) -> None:
         """The link to a node has broken."""

@@ -1,7 +1,8 @@
 """How a region's frames leave a node, and who its shards belong to: what both halves of a router share.
 
 What is for the region itself takes no wire and waits in a queue, until the router is through with what it has in
-hand. A frame that cannot be delivered counts as lost: whoever sent it asks again, see `window`.
+hand. A frame that cannot be delivered counts as lost: whoever sent it asks again, see `window`. Nobody asks again for
+a `Replied`: that goes past the bound of the link, as any reply does.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, cast, final
 
-from runtime.behaviours.gen_server import cast_nowait
+from runtime.behaviours.gen_server import CastEnvelope, cast_nowait
 from runtime.cluster.membership import SERVICE as MEMBERSHIP
 from runtime.cluster.membership import Membership
 from runtime.errors import MailboxFull, Misuse, NoProcess
 from runtime.kernel.api import monitor
 from runtime.kernel.ids import Ref
 from runtime.kernel.process import Process
+from runtime.kernel.requests import Caller
 from runtime.kernel.timer import send_after
 
 from .entities import RegionSpec
 from .failures import OK, failed, packed
-from .frames import Carry, Done
+from .frames import Carry, Done, Replied
 from .ports import Alone, placement_of, reach
 
 # Pauses before something is tried again, in seconds.
@@ -63,12 +65,20 @@ class Post:
         # The last epoch that was agreed on, of a region that goes on without one.
         self._epochs: dict[int, int] = {}
         self._links: dict[str, Ref] = {}
+        # Who has got a shard from here; believed until the placement knows of an epoch as high.
+        self.left: dict[int, Owner] = {}
 
     def owner(self, shard: int) -> Owner | None:
         """Who owns a shard, as far as this region is concerned."""
         # Looked up anew: the membership may be restarted, and until it is back nobody is known to own anything.
         placement = placement_of(self.table) if self.clustered else self._alone
         owner = placement.owner(shard) if placement is not None else None
+        left = self.left.get(shard)
+        if left is not None and owner is not None:
+            if owner[1] < left[1]:
+                owner = left
+            else:
+                del self.left[shard]
         if self.spec.prefer == "availability":
             if owner is None:
                 return (self.node, self._epochs.get(shard, 0))
@@ -94,7 +104,10 @@ class Post:
         try:
             cast_nowait(destination, frame)
         except (MailboxFull, NoProcess):
-            pass  # as if it were lost on its way: a probe finds out
+            # As if it were lost on its way: a probe finds out.
+            process = self.table.find(destination) if isinstance(frame, Replied) else None
+            if process is not None:
+                process.post(CastEnvelope(frame))
         except Misuse as error:
             self._unsendable(node, frame, error)
 
@@ -105,6 +118,18 @@ class Post:
         elif isinstance(frame, Done) and frame.outcome[0] == OK:
             place = (frame.shard, frame.epoch, frame.life, frame.sender, frame.number)
             self.to(node, Done(*place, packed(failed(error), self.spec.name)))
+        elif isinstance(frame, Replied) and frame.outcome[0] == OK:
+            self.to(node, Replied(frame.number, packed(failed(error), self.spec.name)))
+
+    def reply(self, caller: Caller, value: object) -> None:
+        """Answer a request of the router that was put off, or refuse it with an error."""
+        deferred = self.process.deferred
+        if deferred:
+            deferred.pop(caller, None)
+        if isinstance(value, Exception):
+            caller.refuse(value)
+        else:
+            caller.answer(value)
 
     def link_down(self, ref: Ref) -> str | None:
         """A monitor has rung: the node that cannot be reached, if it was that of a link."""

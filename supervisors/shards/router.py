@@ -8,23 +8,32 @@ asks comes back as a message, and whatever fails for now is tried again as long 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
-from runtime.behaviours.gen_server import GenServer
+from runtime.behaviours.gen_server import NO_REPLY, GenServer, Raise
 from runtime.cluster.membership import SERVICE as MEMBERSHIP
 from runtime.cluster.membership import Ceased, Membership, NodeChanged, ShardLost, ShardOwned
+from runtime.errors import BanyanError
 from runtime.kernel.process import Process
+from runtime.kernel.requests import Caller
 from runtime.kernel.signals import Answer, Down
 from runtime.kernel.table import current_process
 from runtime.kernel.timer import send_after
 
+from .arriving import Arriving, Owing
+from .departed import departed_of
 from .entities import RegionSpec
-from .frames import Carry, Changed, Done, Moved, Open, Probe
+from .frames import Carry, Changed, Done, Moved, Open, Probe, Replied
+from .freezing import Freezing, Over, Rested
 from .inward import Inward, Restore
+from .leaving import Leaving, Snapshots
 from .outward import Outward, Routed
 from .post import Post
 from .shard import Job, Label
+from .steps import DepartShard, FollowShard, FreezeShard, PackShard, SnapshotShard, ThawShard, UnpackShard
 
+# The regions that this node has had, by name: a node may have 100,000 other names.
+REGIONS: Final = "regions"
 # Seconds between two looks at what waits, at the placement, and at who is idle.
 TICK: Final = 0.25
 
@@ -43,7 +52,13 @@ class Router(GenServer):
         self.post = Post(spec, current_process())
         self.outward = Outward(self.post)
         self.inward = Inward(self.post)
+        self.freezing = Freezing(self.post, self.inward, self.outward)
+        self.leaving = Leaving(self.post, self.inward, self.outward, self.freezing)
+        self.arriving = Arriving(self.post, self.inward)
+        self.inward.on_lost = self._lost
         self._ticking = False
+        self._stands = False
+        cast("dict[str, None]", self.post.table.services.setdefault(REGIONS, {}))[spec.name] = None
         membership = self.post.table.services.get(MEMBERSHIP)
         if isinstance(membership, Membership):
             membership.subscribe(self.post.process.pid)
@@ -58,6 +73,16 @@ class Router(GenServer):
                 job.shard.answered(job, message)
             case Answer(label=Label() as label):
                 self.inward.told(label, message)
+                self.freezing.again(label.shard.number)
+                self.arriving.again(label.shard.number)
+            case Answer(label=Rested() as rested):
+                self.freezing.rested(rested, message)
+            case Over(freeze=freeze):
+                self.freezing.over(freeze)
+            case Snapshots():
+                self.leaving.next_snapshots(message)
+            case Answer(label=Owing() as owing):
+                self.arriving.answered(owing, message)
             case Label(shard=shard, entity=entity):
                 shard.again(entity)
             case Restore():
@@ -65,6 +90,7 @@ class Router(GenServer):
             case Tick():
                 self._look()
             case ShardOwned(shard=number) | ShardLost(shard=number):
+                self.arriving.again(number)
                 self.inward.placed(number)
                 self.outward.placed(number)
             case Down(ref=ref):
@@ -73,15 +99,48 @@ class Router(GenServer):
                     self.outward.lost(node)
                 else:
                     self.inward.ended(ref)
+                    self.freezing.ended(ref)
             case NodeChanged() | Ceased():
                 pass  # what it means for shards is told for each of them
             case _:
                 super().handle_info(message)
         self._settle()
 
+    def handle_call(self, request: Any, caller: Caller) -> Any:
+        """What is asked by who moves a shard: see `luggage`."""
+        self._settle()
+        reply: object = None
+        try:
+            match request:
+                case FreezeShard():
+                    self.freezing.freeze(request, caller)
+                    reply = NO_REPLY
+                case SnapshotShard():
+                    self.leaving.snapshot(request, caller)
+                    reply = NO_REPLY
+                case ThawShard(shard=shard, epoch=epoch):
+                    self.freezing.thaw(shard, epoch)
+                case PackShard(shard=shard):
+                    reply = self.leaving.pack(shard)
+                case DepartShard():
+                    self.leaving.depart(request)
+                    self._stands = True
+                case FollowShard():
+                    self.leaving.follow(request)
+                case UnpackShard():
+                    self.arriving.unpack(request, caller)
+                    reply = NO_REPLY
+                case _:
+                    return super().handle_call(request, caller)
+        except BanyanError as error:
+            reply = Raise(error)
+        self._settle()
+        return reply
+
     def handle_cast(self, request: Any) -> None:
         """A frame of another node's region, or news of the placement."""
         if isinstance(request, Changed):
+            self.arriving.look()
             self.inward.placed()
             self.outward.placed()
         else:
@@ -93,6 +152,13 @@ class Router(GenServer):
             self.inward.take(frame)
         elif isinstance(frame, (Done, Open, Moved)):
             self.outward.take(frame)
+        elif isinstance(frame, Replied):
+            departed_of(self.post.table).replied(frame)
+
+    def _lost(self, number: int) -> None:
+        """A shard is given up."""
+        self.freezing.lost(number)
+        self.arriving.lost(number)
 
     def _settle(self) -> None:
         """Take what this region has sent to itself."""
@@ -102,16 +168,20 @@ class Router(GenServer):
         self._tick_soon()
 
     def _tick_soon(self) -> None:
-        if not self._ticking and (self.inward.shards or self.outward.windows or self.post.spec.remember):
+        needed = self.inward.shards or self.outward.windows or self.post.spec.remember or self._stands
+        if not self._ticking and needed:
             self._ticking = True
             send_after(TICK, self.post.process.pid, Tick())
 
     def _look(self) -> None:
         self._ticking = False
+        self.arriving.look()
         self.inward.placed()
         self.outward.placed()
         self.outward.look()
-        self.inward.put_to_sleep(self.post.table.timers.clock())
+        now = self.post.table.timers.clock()
+        self.inward.put_to_sleep(now)
+        self._stands = departed_of(self.post.table).look(self.post.spec.name, now)
 
     def summary(self) -> str:
         shards = self.inward.shards

@@ -29,12 +29,13 @@ from runtime.kernel.signals import Answer
 
 from ..specs import ChildSpec
 from ..strategy import Refusal
-from ..strategy.requests import DeleteChild, GetChildSpec, StartChild, TerminateChild
+from ..strategy.requests import DeleteChild, GetChildSpec, RestartChild, StartChild, TerminateChild
 from .entities import Remember, Which, may_sleep
 from .failures import OK, EntityNotStarted, failed, packed
 from .frames import Carry, Outcome
+from .intake import Intake
 from .post import Post
-from .window import Intake
+from .window import Command
 
 
 @final
@@ -68,6 +69,8 @@ class Entity:
         asking: what is being asked about it, or waited for; None: nothing.
         ending: it is being put to sleep: it is given nothing.
         used: since the last look at who is idle.
+        wanted: it is to be started though nobody asks for it.
+        aside: what waited for one that was ended in a freeze, as commands of this node.
     """
 
     key: str
@@ -81,6 +84,8 @@ class Entity:
     ending: bool = False
     used: bool = True
     idle_since: float = 0.0
+    wanted: bool = False
+    aside: list[Command] = field(default_factory=list)
 
 
 @final
@@ -108,6 +113,8 @@ class Shard:
         self._opening = False
         self._failures = 0
         self.closed = False
+        # Whether its epoch has risen while it was frozen, of which its senders have not heard.
+        self.adopted = False
 
     # -- commands ------------------------------------------------------------------------------------
 
@@ -117,16 +124,40 @@ class Shard:
             self.intake.hold.append(frame)
             return
         entity = self.entity(frame.key)
+        if frame.kind == "exit" and entity.name not in self._names and not entity.waiting:
+            self._finish(Job(self, frame), (OK, None))  # nobody is started to be ended
+            return
         entity.used = True
         if frame.kind == "start" and frame.request and not entity.args:
             entity.args = cast("tuple[Any, ...]", frame.request)
         entity.waiting.append(Job(self, frame))
         self.wake(entity)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an entity is being started, put to sleep or noted just now."""
+        return self._opening or any(one.asking in ("start", "sleep", "remember") for one in self.entities.values())
+
     def thaw(self) -> None:
-        """Carry out what was held, in order."""
-        for frame in self.intake.thaw():
+        """Carry out what waited and what was held, in order."""
+        held = self.intake.thaw()
+        for entity in list(self.entities.values()):
+            if entity.waiting or entity.wanted:
+                self.wake(entity)
+        for frame in held:
             self.take(frame)
+
+    def adopt(self, epoch: int) -> None:
+        """It is owned under a higher epoch from now on, and all go on."""
+        self.intake.epoch, self.adopted = epoch, True
+        if self.owned is None:
+            return
+        self.owned.epoch = epoch
+        for entity in self.entities.values():
+            process = self._names.get(entity.name)
+            own = getattr(process.behaviour, "system_owned", None) if process is not None else None
+            if own is not None:
+                own(self.owned)
 
     def entity(self, key: str) -> Entity:
         """The entity of a key."""
@@ -138,7 +169,7 @@ class Shard:
 
     def wake(self, entity: Entity) -> None:
         """Give an entity what waits for it; if it does not run, see to it that it does."""
-        if entity.asking is not None or entity.ending:
+        if entity.asking is not None or entity.ending or self.intake.frozen:
             return
         spec = self._spec
         supervisor = spec.supervisor(self.number)
@@ -150,7 +181,7 @@ class Shard:
             return
         process = self._names.get(entity.name)
         if process is not None:
-            entity.pid, entity.failures = process.pid, 0
+            entity.pid, entity.failures, entity.wanted = process.pid, 0, False
             self._hand_over(entity, process)
         elif supervisor not in self._names:
             self.open()
@@ -167,6 +198,10 @@ class Shard:
             frame = job.frame
             if frame.kind == "start":
                 self._finish(job, (OK, process.pid))
+            elif frame.kind == "exit":
+                source, reason, linked = cast("tuple[Pid, object, bool]", frame.request)
+                process.exit_signal(source, reason, linked=linked)
+                self._finish(job, (OK, None))
             elif frame.kind == "call" or (frame.kind == "cast" and self._spec.numbered):
                 entity.under_way += 1
                 send_request(process.pid, self._request(frame), job)
@@ -275,8 +310,14 @@ class Shard:
             self._told_of(label.entity, label.what, answer)
             return False
         self._opening = False
-        refused = isinstance(answer.value, Refusal) and answer.value.why != "already_started"
-        if answer.failed or refused:
+        refusal = answer.value if isinstance(answer.value, Refusal) else None
+        if refusal is not None and refusal.why == "already_present":
+            # Its memory was to be started while the shard was on its way, and has ended: see `EventSourced`.
+            self._opening = True
+            self._ask(self._spec.shards, RestartChild(f"known-{self.number}"), "open")
+            return False
+        refused = refusal is not None and refusal.why != "already_started"
+        if answer.failed or refused or answer.value is None:
             self._failures += 1
             self._post.after(self._failures, Label("again", self))
             return False
@@ -292,7 +333,7 @@ class Shard:
             self.open()
             return False
         for entity in list(self.entities.values()):
-            if entity.waiting:
+            if entity.waiting or entity.wanted:
                 self.wake(entity)
         return fresh
 
@@ -325,12 +366,13 @@ class Shard:
 
     def _not_started(self, entity: Entity, value: object) -> None:
         reason = value.detail if isinstance(value, Refusal) else NORMAL
-        if isinstance(reason, AlreadyStarted):
+        if isinstance(reason, AlreadyStarted) or (value is None and self._spec.durable):
             self._pause(entity)
         elif _was_fenced(reason):
             self._post.fenced(self.number, self.intake.epoch)
             self._pause(entity)
         else:
+            entity.wanted = False
             self._fail_all(entity, EntityNotStarted(entity.name, reason))
             if self.known is None or entity.key not in self.known:
                 del self.entities[entity.key]
@@ -349,13 +391,15 @@ class Shard:
             self.open()
         else:
             entity.asking = None
-            if entity.waiting:
+            if entity.waiting or entity.wanted:
                 self.wake(entity)
 
     # -- sleep ---------------------------------------------------------------------------------------
 
     def put_to_sleep(self, now: float) -> None:
         """End the entities that were idle for long enough; of those that are remembered none."""
+        if self.intake.frozen:
+            return
         for entity in list(self.entities.values()):
             if entity.waiting or entity.under_way or entity.asking or entity.key in (self.known or ()):
                 continue

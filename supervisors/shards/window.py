@@ -32,18 +32,15 @@ NFS 4.1 sessions and their slots (RFC 8881, 2.10.6); go-back-N; Raft client sess
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, final
 
-from .frames import Carry, Done, Kind, Moved, Open, Outcome, Probe
+from .frames import Carry, Kind, Moved, Open, Probe
 
 SIZE: Final = 64
 SLOTS: Final = 16
 HELD: Final = 1024
-TAKEN: Final = 1024
-# Incarnations of one node that an intake keeps apart; it has no more than one at a time.
-LIVES: Final = 4
 
 
 @final
@@ -178,6 +175,28 @@ class Window:
         self._remove(command)
         return command
 
+    def number_anew(self, begun: Container[int], queues: Mapping[str, Sequence[Command]]) -> None:
+        """The owner gives up the shard, and with it what it had taken and not begun: that goes to the next anew.
+
+        Args:
+            begun: numbers that the next owner has been told of: these keep their places.
+            queues: by key, what has come to the owner in its order: commands that are here, and others, which
+                are taken now. Those that are here and not named follow in their order, then what is held back.
+        """
+        named: dict[str, dict[Command, None]] = {key: dict.fromkeys(queue) for key, queue in queues.items()}
+        for number, command in list(self.pending.items()):
+            if number in begun:
+                continue
+            self._remove(command)
+            command.number, command.slot, command.at = 0, -1, None
+            named.setdefault(command.key, {})[command] = None
+        for key, ahead in named.items():
+            behind = self._held.pop(key, ())
+            self.held += len(ahead)
+            if ahead or behind:
+                self._held[key] = deque([*ahead, *behind])
+            self._look_at(key)
+
     def _remove(self, command: Command) -> None:
         del self.pending[command.number]
         slots = self._slots[command.key]
@@ -286,156 +305,6 @@ class Window:
     def lost(self) -> None:
         """The link to the owner has broken: nothing is sent until it opens again."""
         self.open = self._asked = False
-
-
-@final
-class _Row:
-    """What an intake knows of one sender."""
-
-    __slots__ = ("expected", "node", "outcomes", "running", "told")
-
-    def __init__(self, node: str, expected: int) -> None:
-        self.node = node
-        self.expected = expected
-        self.running: set[int] = set()
-        self.outcomes: dict[int, Outcome] = {}
-        # What it was last told unasked, so that a burst of frames out of place is answered once.
-        self.told: tuple[object, ...] = ()
-
-    def tell(self, *what: object) -> bool:
-        """Whether it has not been told the same before. If that is lost, the sender asks by itself."""
-        before, self.told = self.told, what
-        return before != what
-
-
-@final
-@dataclass(slots=True)
-class Taken:
-    """What to do about a `Carry`.
-
-    Attributes:
-        run: carry it out, or hold it if the intake is frozen.
-        repeat: its outcome, which is known.
-        open: what the sender is told, whose frame was not expected.
-    """
-
-    run: bool = False
-    repeat: Outcome | None = None
-    open: Open | None = None
-
-
-@final
-@dataclass(slots=True)
-class Intake:
-    """An owner's half, for one shard: all its senders.
-
-    Args:
-        shard, epoch: what is owned, and under which epoch.
-        node, life: of the region that owns it; `life` is which of the node's.
-        most: so many commands may be under way, or held.
-
-    Attributes:
-        frozen: while it is set, what is taken is to be put into `hold`.
-    """
-
-    shard: int
-    epoch: int
-    node: str
-    life: int
-    most: int = TAKEN
-    frozen: bool = False
-    hold: deque[Carry] = field(default_factory=deque)
-    rows: dict[str, _Row] = field(default_factory=dict)
-    under_way: int = 0
-    # Senders that were not taken for lack of room, to be told when there is some.
-    _withheld: dict[str, None] = field(default_factory=dict)
-
-    def probe(self, frame: Probe) -> tuple[Open, list[tuple[int, Outcome]]]:
-        """A sender asks: what it is told is expected, and the outcomes of what it has no answer to."""
-        row = self._row(frame.sender, frame.node, frame.base)
-        row.told = ()
-        return self._open(frame.sender, row), list(row.outcomes.items())
-
-    def carry(self, frame: Carry) -> Taken:
-        """A command comes. One that is run gets its outcome by `finished`."""
-        sender, number = frame.sender, frame.number
-        row = self._row(sender, frame.node, frame.base)
-        if (frame.epoch, frame.life) != (self.epoch, self.life):
-            return self._tell(sender, row, frame.epoch, frame.life)
-        if number < row.expected:
-            return Taken(repeat=row.outcomes.get(number))
-        if sender in self._withheld and self.under_way >= self.most:
-            return Taken()
-        if number > row.expected:
-            return self._tell(sender, row, row.expected)
-        if frame.slot < 0:
-            row.expected += 1
-            return Taken()
-        if self.under_way >= self.most:
-            # It stays in its sender's window, and is sent again when there is room.
-            self._withheld[sender] = None
-            return Taken()
-        row.expected += 1
-        row.running.add(number)
-        self.under_way += 1
-        return Taken(run=True)
-
-    def finished(self, sender: str, number: int, outcome: Outcome) -> str | None:
-        """What became of a command that was run; the node to be told, None if it is not waited for any more."""
-        row = self.rows.get(sender)
-        if row is None or number not in row.running:
-            return None
-        row.running.discard(number)
-        self.under_way -= 1
-        row.outcomes[number] = outcome
-        return row.node
-
-    def done(self, sender: str, number: int, outcome: Outcome) -> Done:
-        """The frame that tells a sender what became of a command."""
-        return Done(self.shard, self.epoch, self.life, sender, number, outcome)
-
-    def room(self) -> list[tuple[str, Open]]:
-        """Whom to tell that there is room again, each with its node; ask after `finished`."""
-        if not self._withheld or self.under_way > self.most // 2:
-            return []
-        waiting, self._withheld = list(self._withheld), {}
-        rows = [(sender, self.rows[sender]) for sender in waiting if sender in self.rows]
-        return [(row.node, self._open(sender, row)) for sender, row in rows]
-
-    def freeze(self) -> None:
-        """From now on nothing new is begun: what is taken is held."""
-        self.frozen = True
-
-    def thaw(self) -> list[Carry]:
-        """Begin again, with what was held, in order."""
-        self.frozen = False
-        held, self.hold = list(self.hold), deque()
-        return held
-
-    def _open(self, sender: str, row: _Row) -> Open:
-        return Open(self.shard, self.epoch, self.node, self.life, sender, row.expected)
-
-    def _tell(self, sender: str, row: _Row, *why: object) -> Taken:
-        return Taken(open=self._open(sender, row) if row.tell(*why) else None)
-
-    def _row(self, sender: str, node: str, base: int) -> _Row:
-        row = self.rows.get(sender)
-        if row is None:
-            # Whatever is below `base` was answered, perhaps by another owner.
-            row = self.rows[sender] = _Row(node, base)
-            self._forget(node)
-        if base > row.expected:
-            row.expected = base
-        for number in [one for one in row.outcomes if one < base]:
-            del row.outcomes[number]
-        return row
-
-    def _forget(self, node: str) -> None:
-        """A node has a few incarnations at most whose frames may still come; nothing of older ones is kept."""
-        known = [sender for sender, row in self.rows.items() if row.node == node and not row.running]
-        for sender in known[: max(0, len(known) - LIVES)]:
-            del self.rows[sender]
-            self._withheld.pop(sender, None)
 
 
 def redirect(owner: tuple[str, int] | None, here: str, epoch: int, shard: int, sender: str) -> Moved | None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisors.shards.frames import Carry, Done, Moved, Open, Probe
-from supervisors.shards.window import Command, Intake, Window, redirect
+from supervisors.shards.intake import Intake
+from supervisors.shards.window import Command, Window, redirect
 
 SHARD = 7
 NODES = ("a", "b", "c")

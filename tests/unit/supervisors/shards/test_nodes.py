@@ -25,7 +25,7 @@ from runtime import (
 from runtime.durable.journal import StoreFull
 from supervisors.shards import EntityRaised, NoOwner, region, shard_facts
 from supervisors.shards.failures import error_of, failed, packed
-from supervisors.shards.window import Intake
+from supervisors.shards.intake import Intake
 from tests.unit.supervisors.shards.entities import Account, Balance, Break, Counter, Deposit, Give, Read, unbroken
 from tests.unit.supervisors.shards.nodes import Map, Nodes, cluster
 

@@ -12,8 +12,9 @@ from runtime.durable.commands import Numbered
 from supervisors.shards import shard
 from supervisors.shards.door import Door
 from supervisors.shards.frames import Carry, Probe
+from supervisors.shards.intake import Intake, Taken
 from supervisors.shards.inward import Inward
-from supervisors.shards.window import Intake, Taken, Window
+from supervisors.shards.window import Window
 from tests.unit.supervisors.shards.seeded import simulate
 
 
@@ -138,18 +139,22 @@ PLANTED = {
     left_behind_in_the_mailbox: (True, ("lost",)),
 }
 
+# Seeds that are tried first, as they have found it before.
+FOUND_BY = {one_session_for_all: 60}
+
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant, monkeypatch):
     """Each mistake that could be made is found in one of 60 seeds, and the seed passes without it."""
+    seeds = dict.fromkeys((FOUND_BY.get(plant, 1), *range(1, 61)))
     durable, kinds = PLANTED[plant]
     found: list[str] = []
-    seed = 0
     with monkeypatch.context() as patch:
         plant(patch)
-        while not found and seed < 60:
-            seed += 1
+        for seed in seeds:
             found = simulate(seed, durable=durable)[0]
+            if found:
+                break
     assert found, "nothing was found"
     assert found[0].partition(":")[0] in kinds, found
     assert simulate(seed, durable=durable)[0] == []

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from supervisors.shards import window as windows
 from supervisors.shards.frames import Carry, Open, Probe
-from supervisors.shards.window import SLOTS, Command, Intake, Taken, Window, redirect
+from supervisors.shards.intake import Intake, Taken
+from supervisors.shards.window import SLOTS, Command, Window, redirect
 from tests.unit.supervisors.shards.cluster import CALLERS, KEYS, NODES, SENDERS, Broken, Cluster, drive
 
 which = st.integers(0, 40)
