@@ -29,6 +29,7 @@ from .protocol import Code, Refusal
 from .queries import missing, tree_json
 from .recorder import recorder_of
 from .repl import MATCHES_LIMIT, matching
+from .steering import steering_of
 from .targets import child_view, find, missing_child, name_of, names, nobody, resolve, resolve_in_pieces
 from .tracing import trace
 
@@ -51,6 +52,8 @@ Answerable = (
     | protocol.Config
     | protocol.Nodes
     | protocol.Shards
+    | protocol.Moves
+    | protocol.Plan
     | protocol.Doctor
     | protocol.Names
     | protocol.Complete
@@ -64,6 +67,10 @@ Answerable = (
     | protocol.Restart
     | protocol.Replay
     | protocol.Drop
+    | protocol.Move
+    | protocol.Abort
+    | protocol.Drain
+    | protocol.Rebalance
     | protocol.Stop
 )
 
@@ -121,14 +128,47 @@ class Answers:
                 return await self._restart(target, timeout)
             case protocol.Replay(position=position, relaxed=relaxed, timeout=timeout):
                 return await set_aside.replay(self._table, position, timeout, relaxed=relaxed)
+            case (
+                protocol.Moves()
+                | protocol.Plan()
+                | protocol.Move()
+                | protocol.Abort()
+                | protocol.Drain()
+                | protocol.Rebalance()
+            ):
+                return await self._steered(request)
             case other:
                 return self._at_once(other)
+
+    async def _steered(self, request: Any) -> object:
+        """What is about moves of shards."""
+        steering = steering_of(self.door.steering)
+        match request:
+            case protocol.Moves(of=of):
+                return await steering.moves(of)
+            case protocol.Plan(shard=int(shard), node=str(node)):
+                return await steering.forecast(shard, node)
+            case protocol.Plan(shard=None, node=None):
+                return await steering.plan()
+            case protocol.Plan():
+                why = "a move is of a shard, and to a node"
+                raise Refusal("this is no plan", why, "name both, or neither", Code.USAGE)
+            case protocol.Move(shard=shard, node=node):
+                return await steering.move(shard, node)
+            case protocol.Abort(move=move):
+                return await steering.abort(move)
+            case protocol.Drain(node=node, undo=undo):
+                return await steering.drain(node, on=not undo)
+            case _:
+                return await steering.rebalance()
 
     async def _pinned(self, request: Answerable) -> Answerable:
         """The request with the pid of who is meant in place of a name that has to be looked for."""
         field = next((name for name in ("of", "target") if hasattr(request, name)), "")
         target = getattr(request, field, None)
-        if not isinstance(target, str) or isinstance(request, protocol.Tree | protocol.Crashes | protocol.Shards):
+        if not isinstance(target, str) or isinstance(
+            request, protocol.Tree | protocol.Crashes | protocol.Shards | protocol.Moves
+        ):
             return request
         table = self._table
         if find(table, target) is not None or (

@@ -186,5 +186,11 @@ def _described(request: protocol.AnyRequest) -> str:
             return f"{protocol.operation_of(request)} {position}{' relaxed' * relaxed}"
         case protocol.Record(messages=messages):
             return f"record {messages}"
+        case protocol.Move(shard=shard, node=node):
+            return f"move {shard} {node!r}"
+        case protocol.Abort(move=move):
+            return f"abort {move!r}"
+        case protocol.Drain(node=node, undo=undo):
+            return f"drain{f' {node!r}' if node is not None else ''}{' undo' * undo}"
         case other:
             return protocol.operation_of(other)

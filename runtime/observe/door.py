@@ -17,6 +17,7 @@ from ..kernel.process import Process
 from .cluster import Regions
 from .facts import Facts
 from .protocol import Code, Level, Refusal, Request, operation_of
+from .steering import Steering
 
 
 @final
@@ -75,6 +76,7 @@ class Door:
         back: where the back door is, which answers also while the loop is held; None for none.
         interrupt: breaks what holds the loop, asked from another thread; who it was, or None if nothing did.
         regions: what is known here of the shards of its regions; None if nobody here knows regions.
+        steering: moves shards; None if nobody here can.
     """
 
     address: str
@@ -90,6 +92,7 @@ class Door:
     back: Path | None = None
     interrupt: Callable[[], str | None] | None = None
     regions: Regions | None = None
+    steering: Steering | None = None
 
     @property
     def level(self) -> Level:

@@ -150,6 +150,11 @@ class Figures(Collector):
         for (what, why), times in sorted(counts.refused.items()):
             refused.add_metric([what, why], times)
         yield refused
+        moves = CounterMetricFamily("banyan_moves", "Moves of shards that are over, by their end.", labels=["end"])
+        for end in ("out", "in", "void"):
+            moves.add_metric([end], counts.moves[end])
+        yield moves
+        yield _count("banyan_moved_bytes", "Records that were carried by moves.", counts.moved)
         yield _count("banyan_stalls", "Times that a process held the loop for long.", seen.stalls)
         yield _count("banyan_stalled_seconds", "How long processes held the loop.", seen.stalled)
 

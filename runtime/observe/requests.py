@@ -36,6 +36,9 @@ SortBy = Literal["mailbox", "oldest", "turns", "memory", "name", "pid"]
 
 # Of an entry in a store's list.
 Position = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+# Which shard of the cluster; and a node's name.
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+Member = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
 class Request(
@@ -177,6 +180,25 @@ class Shards(Request, frozen=True, kw_only=True, tag="shards"):
 
 
 @final
+class Moves(Request, frozen=True, kw_only=True, tag="moves"):
+    """The moves of shards that run, and the last ones, with who drains; of all nodes, or of those from or to `of`."""
+
+    waits: ClassVar[bool] = True
+
+    of: Member | None = None
+
+
+@final
+class Plan(Request, frozen=True, kw_only=True, tag="plan"):
+    """What a move of `shard` to `node` would carry; without both, which moves would even out the load now."""
+
+    waits: ClassVar[bool] = True
+
+    shard: Number | None = None
+    node: Member | None = None
+
+
+@final
 class Doctor(Request, frozen=True, kw_only=True, tag="doctor"):
     """What seems wrong with the node, the worst first, each with what to look at next."""
 
@@ -305,6 +327,46 @@ class Drop(Request, frozen=True, kw_only=True, tag="drop"):
 
 
 @final
+class Move(Request, frozen=True, kw_only=True, tag="move"):
+    """Begin to move `shard` to `node`; `moves` tells how it goes."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+    shard: Number
+    node: Member
+
+
+@final
+class Abort(Request, frozen=True, kw_only=True, tag="abort"):
+    """Give up the move with this id, as long as its shard is not sealed."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+    move: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+@final
+class Drain(Request, frozen=True, kw_only=True, tag="drain"):
+    """Have a node move all its shards to others and take none, until `undo`; `moves` tells how it goes."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+    node: Member | None = None
+    undo: bool = False
+
+
+@final
+class Rebalance(Request, frozen=True, kw_only=True, tag="rebalance"):
+    """Have all nodes even out the load now, and not at their next look."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+
+@final
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
     """Drain the node: stop its applications in order, then end."""
 
@@ -362,13 +424,15 @@ _Looking = (
     | Config
     | Nodes
     | Shards
+    | Moves
+    | Plan
     | Doctor
     | Names
     | Complete
     | Poison
     | Poisoned
 )
-_Changing = Kill | Suspend | Resume | Restart | Replay | Drop | Stop
+_Changing = Kill | Suspend | Resume | Restart | Replay | Drop | Move | Abort | Drain | Rebalance | Stop
 AnyRequest = _Looking | Trace | Record | _Changing | Eval | Interrupt
 BackRequest = Stacks | Break
 
@@ -377,6 +441,8 @@ REQUESTS: tuple[type[Request], ...] = (
     *(
         Nodes,
         Shards,
+        Moves,
+        Plan,
         Complete,
         Poison,
         Poisoned,
@@ -388,6 +454,10 @@ REQUESTS: tuple[type[Request], ...] = (
         Restart,
         Replay,
         Drop,
+        Move,
+        Abort,
+        Drain,
+        Rebalance,
         Stop,
         Eval,
         Interrupt,

@@ -31,6 +31,7 @@ from .queries import TreeNode
 from .recorder import recorder_of
 from .repl import Text
 from .shown import formatted
+from .steering import Steering
 from .targets import resolve
 
 # Types whose values are shown by their `str`: a tree as a tree, a list of processes as a table.
@@ -53,8 +54,14 @@ await send("name", message)   also: await cast("name", request)
 exit_process("name")          send an exit signal; by default KILL, else exit_process("name", SHUTDOWN)
 await replace_state("name", f) give it the state that f makes of its present one
 await suspend("name")         hold a process, await resume("name") lets it go on
+await moves()                 moves of shards; await move(17, "node"), await abort("id")
+await drain("node")           have it give its shards away; await drain("node", undo=True)
 _                             the last value; help(thing) explains a thing
 Ctrl-C interrupts the line, Ctrl-D leaves. A pid or its text "<1.88>" does wherever a name does."""
+
+
+def _clock(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @final
@@ -175,7 +182,7 @@ class Shell:
     @staticmethod
     def _timed(render: Callable[[Any, text.Clock], Iterable[str]]) -> Callable[[Any], Iterable[str]]:
         def rendered(said: Any) -> Iterable[str]:
-            return render(said, lambda wall: datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+            return render(said, _clock)
 
         return rendered
 
@@ -222,3 +229,30 @@ class Shell:
     def exit_process(self, target: str | Pid, reason: object = KILL) -> None:
         """Send an exit signal; KILL cannot be trapped."""
         api.exit(self.pid(target), reason)
+
+
+def steering_verbs(steering: Steering) -> dict[str, Helper]:
+    """What a typed line says of moves of shards, by its name."""
+
+    async def moves(of: str | None = None) -> Text:
+        """The moves that are under way, and the last ones; of one node, or all."""
+        said = await steering.moves(of)
+        return Text("\n".join(text.moves(said, _clock)))
+
+    async def move(shard: int, node: str) -> Text:
+        """Begin to move a shard to another node; moves() tells how it goes."""
+        said = await steering.move(shard, node)
+        return Text(f"{said['move']}: shard {shard} goes from {said['source']} to {node}; await moves() tells how far")
+
+    async def abort(move: str) -> Text:
+        """Give up a move, as long as its shard is not sealed."""
+        said = await steering.abort(move)
+        return Text(f"the move of shard {said['shard']} is given up; {said['source']} serves it as before")
+
+    async def drain(node: str | None = None, *, undo: bool = False) -> Text:
+        """Have a node give all its shards to others; this one, if none is named. With undo it takes part again."""
+        said = await steering.drain(node, on=not undo)
+        does = "takes part again" if undo else "gives its shards away"
+        return Text(f"{said['node']} {does}, and has {said['owned']}; await moves() tells how far")
+
+    return {verb.__name__: Helper(verb) for verb in (moves, move, abort, drain)}

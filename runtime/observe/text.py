@@ -253,7 +253,7 @@ def nodes(said: Said) -> Iterator[str]:
         (
             (
                 one["name"] + (" *" if one["name"] == said["node"] else ""),
-                one["state"],
+                one["state"] + (", drains" if one.get("draining") else ""),
                 one["lease"] or "-",
                 "yes" if one["linked"] else "no",
                 str(one["shards"]),
@@ -287,6 +287,66 @@ def shards(said: Said) -> Iterator[str]:
         ),
         ("SHARD", "EPOCH", "ENTITIES", "WAITING", "HELD"),
     )
+
+
+def moves(said: Said, clock: Clock) -> Iterator[str]:
+    """Moves of shards, and which nodes drain."""
+    for one in said["nodes"]:
+        if one["draining"] or one["why"]:
+            does = f"drains, and has {one['owned']} shards left" if one["draining"] else f"has {one['owned']} shards"
+            yield printable(f"{one['node']} {does}" + (f" ({one['why']})" if one["why"] else ""))
+    if said["silent"]:
+        yield f"no word from {', '.join(said['silent'])}"
+    if not said["moves"]:
+        yield "no shard moves, and none has moved of late"
+        return
+    heads = ("ID", "SHARD", "FROM", "TO", "PHASE", "COPIED", "HELD", "FREEZE", "SINCE", "WHY")
+    rows = (
+        (
+            one["id"],
+            str(one["shard"]),
+            one["source"],
+            one["target"],
+            one["phase"],
+            size(one["bytes"]) + ("" if one["ended"] else f" of {size(one['total'])}"),
+            str(one["held"]),
+            "-" if one["freeze_ms"] is None else f"{one['freeze_ms']:.1f} ms",
+            clock(one["started"]),
+            printable(one["why"]) or "-",
+        )
+        for one in said["moves"]
+    )
+    yield from columns(heads, rows, ("SHARD", "COPIED", "HELD", "FREEZE"))
+
+
+def moved(one: Said) -> Iterator[str]:
+    """One move that is over."""
+    frozen = "" if one["freeze_ms"] is None else f", frozen for {one['freeze_ms']:.1f} ms"
+    took = f"{size(one['bytes'])} in {one['ended'] - one['started']:.1f} s"
+    yield f"shard {one['shard']} went from {one['source']} to {one['target']}: {took}{frozen}"
+
+
+def forecast(one: Said) -> Iterator[str]:
+    """What a move would carry."""
+    yield from pairs(
+        {
+            "shard": f"{one['shard']}, from {one['source']} to {one['target']}",
+            "keys": f"{one['keys']:,}, about {size(one['bytes'])}",
+            "entities": f"{one['entities']:,} run, and go on there",
+            "frozen": f"for about {one['freeze_ms']:.1f} ms",
+        }
+    )
+
+
+def plan(said: Said) -> Iterator[str]:
+    """Which moves would even out the load."""
+    if said["silent"]:
+        yield f"no word from {', '.join(said['silent'])}"
+    if not said["moves"]:
+        yield "nothing would move: the load is even enough"
+        return
+    heads = ("SHARD", "FROM", "TO")
+    yield from columns(heads, ((str(o["shard"]), o["source"], o["target"]) for o in said["moves"]), ("SHARD",))
 
 
 def doctor(said: Said) -> Iterator[str]:

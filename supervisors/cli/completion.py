@@ -11,9 +11,13 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .failure import Exit, Failure
 from .main import COMMANDS, Parser
+
+if TYPE_CHECKING:
+    from runtime.observe.protocol import Request
 
 # Seconds for which a Tab may wait for the node.
 PATIENCE = 1.0
@@ -78,10 +82,16 @@ def words(typed: list[str]) -> Iterator[str]:
     importlib.import_module(entry.module).configure(parser)  # allowed: a name from the table of commands
     if before[-1] in ("-n", "--name"):
         yield from _nodes(last)
+    elif before[-1] == "--abort":
+        yield from _moves(before, last)
+    elif before[-1] == "--of":
+        yield from _members(before, last)
     elif last.startswith("-"):
         yield from (option for option in parser._option_string_actions if option.startswith(last))
     elif any(action.metavar == "PROCESS" for action in parser._actions):
         yield from _processes(before, last)
+    elif any(action.metavar == "NODE" and not action.option_strings for action in parser._actions):
+        yield from _members(before, last)
 
 
 def _nodes(prefix: str) -> Iterator[str]:
@@ -91,8 +101,32 @@ def _nodes(prefix: str) -> Iterator[str]:
 
 
 def _processes(before: list[str], prefix: str) -> Iterator[str]:
-    """Names and pids of the node that is meant; none if there is none, or it does not answer."""
-    from runtime.observe.protocol import Names, Refusal
+    """Names and pids of the node that is meant."""
+    from runtime.observe.protocol import Names
+
+    for name in (_asked(before, Names(prefix=prefix, limit=LIMIT)) or {"names": ()})["names"]:
+        yield name.strip("<>") if not prefix.startswith("<") else name
+
+
+def _members(before: list[str], prefix: str) -> Iterator[str]:
+    """The nodes of the cluster, as the node that is meant sees it."""
+    from runtime.observe.protocol import Nodes
+
+    said = _asked(before, Nodes()) or {"nodes": ()}
+    yield from (one["name"] for one in said["nodes"] if one["name"].startswith(prefix))
+
+
+def _moves(before: list[str], prefix: str) -> Iterator[str]:
+    """The moves that are under way."""
+    from runtime.observe.protocol import Moves
+
+    said = _asked(before, Moves()) or {"moves": ()}
+    yield from (one["id"] for one in said["moves"] if not one["ended"] and one["id"].startswith(prefix))
+
+
+def _asked(before: list[str], request: Request) -> Any:
+    """What the node that is meant answers; None if there is none, or it does not."""
+    from runtime.observe.protocol import Refusal
 
     from .target import add_target, ask
 
@@ -101,8 +135,6 @@ def _processes(before: list[str], prefix: str) -> Iterator[str]:
     args, _ = parser.parse_known_args([word for word in before[1:] if word != "--"])
     args.timeout = PATIENCE
     try:
-        said = ask(args, Names(prefix=prefix, limit=LIMIT))
+        return ask(args, request)
     except Refusal:
-        return
-    for name in said["names"]:
-        yield name.strip("<>") if not prefix.startswith("<") else name
+        return None

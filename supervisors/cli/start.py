@@ -4,6 +4,10 @@
 
 The working directory comes first when the application is looked for, so that a user's own packages win. When
 the whole tree is up, one line goes to stdout: `ready NAME PID SOCKET`.
+
+A node of a cluster that is told to stop gives its shards to the others first, for as long as SHARE of its deadline;
+what it still has then waits for its next life. It does not if nobody is there who stays: the others are gone, drain
+themselves, or are told to stop by whoever started all of them, who says STOP on its stdin or lets go of that.
 """
 
 from __future__ import annotations
@@ -29,12 +33,18 @@ from ..node.config import configure as configure_node
 from ..node.interrupts import Interrupter
 from ..node.load import load_application, put_folder_first
 from ..node.node import Node
+from ..shards.rebalancer import drained
 from .failure import Exit, Failure
 from .logs import set_up_logging
 from .main import version
 from .signals import Stopper
 
 logger = logging.getLogger("banyan")
+
+# What a parent says to nodes that all stop.
+STOP = b"stop\n"
+# The part of the deadline for an ordered stop in which shards may be given away.
+SHARE = 2 / 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +107,7 @@ def cluster_of(config: NodeConfig) -> Cluster | None:
         coordination=config.coordination,
         shards=config.shards,
         id=config.cluster_id or "",
+        rebalance=config.rebalance,
     )
 
 
@@ -125,8 +136,9 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
     life = trio.CancelScope()
     stopper = Stopper(life.cancel, config.drain_timeout, world.exit)
     interrupter = Interrupter()
+    all_stop = trio.Event()
     if with_parent:
-        trio.lowlevel.spawn_system_task(_outlive_nobody, stopper)
+        trio.lowlevel.spawn_system_task(_outlive_nobody, stopper, all_stop)
     with stopper.listening(), interrupter.listening():
         # The stopper's deadline is the one that counts: it also ends a node that computes without waiting.
         node = Node(
@@ -167,17 +179,46 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
                 print("ready", config.name, facts.pid, path, flush=True)
                 await trio.sleep_forever()
             logger.info("node %s is stopping, within %g s", config.name, config.drain_timeout)
+            if config.coordination is not None:
+                await _give_away(node, all_stop, config.drain_timeout * SHARE)
     logger.info("node %s has stopped", config.name)
 
 
-async def _outlive_nobody(stopper: Stopper) -> None:
-    """Stop when whoever has started this program is gone: it holds the other end of stdin, and writes nothing."""
+async def _give_away(node: Node, all_stop: trio.Event, within: float) -> None:
+    """Have the shards go to nodes that stay, if there are any."""
+    left: str | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until, all_stop, nursery.cancel_scope)
+        with trio.move_on_after(within):
+            left = await drained(node.table)
+        nursery.cancel_scope.cancel()
+    if all_stop.is_set():
+        logger.info("node %s keeps its shards: all nodes stop", node.name)
+    elif left is None:
+        logger.warning("node %s keeps shards, which wait for its next start: it has no more time", node.name)
+    elif left:
+        logger.info("node %s keeps its shards, which wait for its next start: %s", node.name, left)
+    else:
+        logger.info("node %s has given its shards to others", node.name)
+
+
+async def _until(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _outlive_nobody(stopper: Stopper, all_stop: trio.Event) -> None:
+    """Stop when whoever has started this program is gone, who holds the other end of stdin and says STOP at most.
+
+    That comes before a signal, which is heard also while the loop is held.
+    """
     try:
         async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
             while await stdin.receive_some():
-                pass
+                all_stop.set()
     except (OSError, trio.BrokenResourceError):
         pass  # it was never there
+    all_stop.set()
     stopper.begin()
 
 

@@ -8,8 +8,9 @@ unix sockets that only this user can open, in clear text, or with the keys in --
 missing.
 
 This program is a supervisor like any other, whose children are the nodes: one that ends is started again, on its own
-data, unless that happens too often. What goes to stdout are lines of its nodes, `ready NAME PID SOCKET`, and `joined
-NAME...` whenever all of them have found one another and serve every shard.
+data, unless that happens too often. One that is told to stop alone (SIGTERM) gives its shards to the others before;
+when all are stopped, by a signal to this program, none does. What goes to stdout are lines of its nodes, `ready NAME
+PID SOCKET`, and `joined NAME...` whenever all of them have found one another and serve every shard.
 """
 
 from __future__ import annotations
@@ -256,6 +257,7 @@ class Fleet:
         if not self._stopping:
             self._stopping = True
             for process in self.running.values():
+                _say_stop(process)
                 process.terminate()
         self.life.cancel()
 
@@ -283,6 +285,15 @@ class Fleet:
 
     def _stir(self) -> None:
         self._stirred.set()
+
+
+def _say_stop(process: trio.Process) -> None:
+    """Tell a node that all stop, so that it gives no shard to one that is about to go as well."""
+    assert process.stdin is not None
+    try:
+        os.write(process.stdin.fileno(), start.STOP)  # type: ignore[attr-defined]  # it is an FdStream
+    except OSError:
+        pass  # it has ended
 
 
 def joined(nodes: list[tuple[str, str]]) -> bool:

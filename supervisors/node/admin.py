@@ -21,6 +21,7 @@ from runtime.observe.door import Door
 from runtime.observe.facts import Facts
 from runtime.observe.places import BACK
 from runtime.observe.protocol import Code, Level, Refusal
+from runtime.observe.shell import steering_verbs
 from runtime.observe.targets import name_of
 
 from ..dynamic import DynamicSupervisor
@@ -37,6 +38,7 @@ from ..supervisor import (
 )
 from .applications import wait_for_end
 from .node import Node
+from .steering import ShardSteering
 
 SERVER = "admin.server"
 
@@ -76,11 +78,13 @@ async def open_door(
     Raises:
         ChildRefused: start_failed, with the reason as its `detail`: it cannot listen there.
     """
+    steering = ShardSteering(node.table)
     found = {
         "node": node,
         "runtime": runtime,
         "trio": trio,
         **{verb.__name__: verb for verb in (which_children, restart_child, terminate_child, start_child, child)},
+        **steering_verbs(steering),
         **(names or {}),
     }
     door = Door(
@@ -95,6 +99,7 @@ async def open_door(
         back=path.with_suffix(BACK),
         interrupt=interrupt,
         regions=shard_facts,
+        steering=steering,
     )
     (system,) = [one.pid for one in await which_children(node.root) if one.id == "system"]
     assert system is not None  # the root could not live without it

@@ -10,7 +10,9 @@ Then, below its system supervisor and before its applications:
     |-- net_kernel   its links: it listens, dials, and hears the heartbeats of the others
     `-- members      rest_for_one
         |-- membership   its lease, its view of the others, its shards
-        `-- neighbours   has it linked with every member that lives, and tells those of news
+        |-- mover        moves its shards to others, and theirs to here
+        |-- neighbours   has it linked with every member that lives, and tells those of news
+        `-- rebalancer   decides which of its shards move
 
 Two witnesses tell how another node is. Its link says up, busy (its loop is held), suspect (silent: what is sent
 waits) or down (silent for 8 s: calls fail with noconnection, watchers are told); its lease says whose its shards
@@ -56,7 +58,10 @@ from runtime.kernel.table import ProcessTable, current_process
 from runtime.kernel.timer import send_after
 from runtime.kernel.world import World
 
+from ..shards.mover import Mover
+from ..shards.orders import MOVER, REBALANCER
 from ..shards.ports import PLACEMENT, Member
+from ..shards.rebalancer import Rebalancer
 from ..specs import child
 from ..supervisor import Supervisor
 
@@ -89,6 +94,8 @@ class Cluster:
             World has; None: it is linked with its peers, and shares no shards with them.
         shards: how many the cluster has, 1 to 65536; None: as many as it was made with, 256 for a new one.
         id: the name of a cluster without a coordination store; only nodes of one cluster speak with each other.
+        rebalance: whether the node evens out the load by itself: its shards move to others that carry less.
+        grace: seconds for which its store keeps, sealed, what was moved away from it.
     """
 
     listen: str | None = None
@@ -99,6 +106,8 @@ class Cluster:
     coordination: str | Path | None = None
     shards: int | None = None
     id: str = ""
+    rebalance: bool = True
+    grace: float = 300.0
 
     def security(self, name: str) -> Security | None:
         """The keys of a node, or leave to go without. Raises BadKeys; Misuse if both were asked for."""
@@ -168,6 +177,7 @@ class Place:
     Attributes:
         creation: what its processes' pids bear.
         links, joined: how it reaches the others, and what it found when it joined; None without coordination.
+        rebalance, grace: as of its `Cluster`.
         lost: called if the node may not go on.
         why_lost: because another life of it has its place; None while it has not.
     """
@@ -180,6 +190,8 @@ class Place:
         self.creation = creation
         self.joined = joined
         self.peers = dict(cluster.peers)
+        self.rebalance = cluster.rebalance
+        self.grace = cluster.grace
         self.links = Links(world, me, settings, self._address_of)
         self.fences: Fences | None = None
         self.lost: Callable[[], None] = _ignored
@@ -246,7 +258,10 @@ class Joint(Supervisor):
         return [
             # Ends in order when the node has left, and when another life has its place: neither is healed by a restart.
             child("membership", Membership, place.joined, place.fences, restart="transient", name=MEMBERSHIP),
+            # Without a store there is nothing that could be moved, here or to here.
+            *([child("mover", Mover, place.grace, name=MOVER)] if place.fences is not None else ()),
             child("neighbours", Neighbours, place, name=NEIGHBOURS),
+            child("rebalancer", Rebalancer, place.rebalance, name=REBALANCER),
         ]
 
 

@@ -73,7 +73,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             `supervisors.node.collector`.
         metrics: the address at which its figures are served to Prometheus; None for nowhere.
         metrics_remote: whether that may be beyond this machine.
-        address, advertise, certs, clear, coordination, shards, peers, cluster_id: of its cluster; see
+        address, advertise, certs, clear, coordination, shards, peers, cluster_id, rebalance: of its cluster; see
             `supervisors.node.cluster.Cluster`, whose `listen` and `id` are `address` and `cluster_id` here.
         settings: the application's own.
     """
@@ -99,16 +99,17 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shards: int | None = None
     peers: dict[str, str] = {}
     cluster_id: str | None = None
+    rebalance: bool = True
     settings: dict[str, str] = {}
 
     @property
     def clustered(self) -> bool:
         """Whether it is to be with other nodes at all."""
-        return any(getattr(self, key) not in (None, False, {}) for key in CLUSTER_KEYS)
+        return any(getattr(self, key) not in (None, False, {}) for key in CLUSTER_KEYS if key != "rebalance")
 
 
 KEYS = tuple(field.name for field in msgspec.structs.fields(NodeConfig) if field.name != "settings")
-CLUSTER_KEYS = ("address", "advertise", "certs", "clear", "coordination", "shards", "peers", "cluster_id")
+CLUSTER_KEYS = ("address", "advertise", "certs", "clear", "coordination", "shards", "peers", "cluster_id", "rebalance")
 # The tables of banyan.toml, each with its keys and what they are called here.
 TABLES = {
     "node": {key: key for key in KEYS if key not in CLUSTER_KEYS},

@@ -6,6 +6,7 @@ libfaketime; then `jump` puts its wall clock forward or back while it runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import trio
 from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Shards
 from supervisors.cli.certs import init, issue
+from supervisors.cli.start import STOP
 from supervisors.cli.up import joined
 from tests.support.source import ROOT
 
@@ -137,8 +139,11 @@ class Host:
         await self._gone()
 
     async def end(self) -> int:
-        """SIGTERM; its exit code."""
+        """SIGTERM, as all of them get it; its exit code."""
         assert self.process is not None
+        assert self.process.stdin is not None
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.process.stdin.send_all(STOP)
         self.signal(signal.SIGTERM)
         with trio.move_on_after(DEADLINE):
             await self.process.wait()

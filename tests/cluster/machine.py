@@ -6,13 +6,12 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.unit.cli.running import BANYAN, LIMIT, Place
+from tests.unit.cli.running import LIMIT, Place, Process
 
 TILLS = '''
 """Durable tills that are found on any node."""
@@ -56,7 +55,7 @@ PAY = "[await __import__('supervisors').region('till').call(f't{{n}}', {amount},
 class Machine:
     """A running `banyan up`."""
 
-    def __init__(self, place: Place, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, place: Place, process: Process, log: Path) -> None:
         self.place = place
         self.process = process
         self.pids: dict[str, int] = {}
@@ -120,14 +119,7 @@ def up(place: Place, *arguments: str) -> Iterator[Machine]:
     (place.folder / "tills.py").write_text(TILLS)
     log = place.folder / "up.log"
     with log.open("w") as file:
-        process = subprocess.Popen(
-            [*BANYAN, "up", *arguments],
-            cwd=place.folder,
-            env=place.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=file,
-        )
+        process = place.begin(["up", *arguments], file)
     machine = Machine(place, process, log)
     with process:
         try:

@@ -149,3 +149,32 @@ def test_the_example_of_two_nodes_shows_what_it_says(place):
         again = machine.visits(4)
         assert sorted((house, visit) for house, _, visit in again) == [(house, 3) for house in sorted(lives)]
         assert {house: node for house, node, _ in again} == lives
+
+
+def test_a_node_is_emptied_before_it_stops(place):
+    """A shard is moved by hand; a node that is told to stop gives its shards away, ends with 0 and is started again."""
+    with up(place, "tills:Tills", "--nodes", "2", "--data", "d", "--allow-eval", "--shards", "16") as machine:
+        machine.until("joined")
+        assert machine.pay("node-1", 5, MANY) == stand(5)
+        shard = str(next(one["shard"] for one in place.json("shards", "-n", "node-1")["shards"] if one["served"]))
+        dry = place.json("move", shard, "node-2", "-n", "node-1", "--dry-run")
+        assert (dry["source"], dry["target"]) == ("node-1", "node-2")
+        moved = place.json("move", shard, "node-2", "-n", "node-1")
+        assert (moved["phase"], moved["why"]) == ("retired", "")
+        assert place.run("move", shard, "node-2", "-n", "node-1").returncode == 5
+        assert place.run("move", "16", "node-2", "-n", "node-1").returncode == 4
+        assert place.run("move", shard, "node-2").returncode == 4  # two nodes run: which?
+        first = dict(machine.pids)
+        os.kill(first["node-2"], signal.SIGTERM)
+        machine.until("joined")
+        assert "node node-2 has given its shards to others" in machine.log
+        assert "node-2 ended with exit code 0" in machine.log
+        assert machine.pay("node-1", 5, MANY) == stand(10)
+        said = place.json("drain", "node-1")
+        assert (said["node"], said["owned"]) == ("node-1", 0)
+        assert place.run("drain", "node-2").returncode == 5
+        assert place.run("drain", "node-1", "--undo").returncode == 0
+        assert machine.pay("node-2", 5, MANY) == stand(15)
+        machine.process.send_signal(signal.SIGTERM)
+        assert machine.end() == 0, machine.log
+        assert machine.log.count("keeps its shards: all nodes stop") == 2

@@ -1,4 +1,4 @@
-"""What changes a node, by one key and a yes: end a process, hold it or let it go on, start it anew."""
+"""What changes a node, by one key and a yes: end a process, hold it or let it go on, start it anew; drain the node."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from runtime.observe.processes import printable
-from runtime.observe.requests import Kill, Request, Restart, Resume, Suspend
+from runtime.observe.requests import Drain, Kill, Request, Restart, Resume, Suspend
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The process that something is done to, as it was seen: its pid, not a name that another may have by then."""
+    """The process that something is done to, as it was seen: its pid, not a name that another may have by then.
+
+    Or a node, whose `pid` is its name.
+    """
 
     pid: str
     name: str
@@ -66,6 +69,17 @@ RESUME = Act(
     lambda who: f"Resume {who}? It goes on with what has come meanwhile.",
     lambda pid, timeout: Resume(target=pid, timeout=timeout),
     lambda said: f"{said['name']} {said['pid']} is {said['state']}",
+)
+
+DRAIN = Act(
+    lambda who: f"Drain {who}? It gives all its shards to other nodes and takes none, until that is undone.",
+    lambda _node, _timeout: Drain(),
+    lambda said: f"{said['node']} gives its {said['owned']} shards away",
+)
+UNDO_DRAIN = Act(
+    lambda who: f"Let {who} take part again? It is given shards as all others are.",
+    lambda _node, _timeout: Drain(undo=True),
+    lambda said: f"{said['node']} takes part again",
 )
 
 

@@ -180,19 +180,19 @@ class Looking(Screen[None]):
 
     async def action_kill(self) -> None:
         """End the process that is chosen, after a yes."""
-        await self._ask_first(KILL)
+        await self.ask_first(KILL, self.chosen())
 
     async def action_restart(self) -> None:
         """Have its supervisor start it anew, after a yes."""
-        await self._ask_first(RESTART)
+        await self.ask_first(RESTART, self.chosen())
 
     async def action_suspend(self) -> None:
         """Hold it, or let it go on, after a yes."""
         who = self.chosen()
-        await self._ask_first(RESUME if who is not None and who.state == "suspended" else SUSPEND)
+        await self.ask_first(RESUME if who is not None and who.state == "suspended" else SUSPEND, who)
 
-    async def _ask_first(self, act: Act) -> None:
-        who = self.chosen()
+    async def ask_first(self, act: Act, who: Chosen | None) -> None:
+        """Do something with what is chosen, after a yes."""
         if who is None:
             self.notify("choose a living process first")
             return

@@ -1,4 +1,4 @@
-"""The first screen: processes, tree, what seems wrong, crashes and stalls, one of them at a time."""
+"""The first screen: processes, tree, what seems wrong, crashes, stalls and moves, one of them at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from textual.widgets import DataTable, Footer, Input, TabbedContent, TabPane, Tr
 
 from runtime.observe import text
 from runtime.observe.processes import tree_from_json
-from runtime.observe.protocol import Crashes, Doctor, Ps
+from runtime.observe.protocol import Crashes, Doctor, Moves, Ps
 from runtime.observe.protocol import Tree as TreeRequest
 from runtime.observe.requests import SortBy, Stalls
 
 from ..show import clock
-from .acts import Chosen
+from .acts import DRAIN, UNDO_DRAIN, Chosen
 from .looking import COMMON, Line, Lines, Looking
 from .page import ProcessPage
 from .poller import Ask, Source
@@ -26,7 +26,7 @@ from .tree import TreeView
 
 # Seconds of the windows that a key goes through; 0 is none.
 WINDOWS = (0.0, 1.0, 5.0, 15.0)
-TABS = ("processes", "tree", "doctor", "crashes", "stalls")
+TABS = ("processes", "tree", "doctor", "crashes", "stalls", "moves")
 
 
 @final
@@ -40,6 +40,7 @@ class Overview(Looking):
         Binding("g", "find", "go to"),
         Binding("escape", "leave_find", "back", show=False),
         *COMMON,
+        Binding("D", "drain", "drain"),
     ]
 
     def __init__(self, source: Source, *, limit: int, sort: SortBy, window: float) -> None:
@@ -48,6 +49,8 @@ class Overview(Looking):
         self.sort: SortBy = sort
         self.window = window
         self.tab = TABS[0]
+        # Whether the node drains, as its moves said last.
+        self._drains = False
 
     def compose(self) -> ComposeResult:
         """The line about the node, the tabs, the keys."""
@@ -63,6 +66,8 @@ class Overview(Looking):
                 yield Lines(id="crash-lines")
             with TabPane("5 Stalls", id="stalls"):
                 yield Lines(id="stall-lines")
+            with TabPane("6 Moves", id="moves"):
+                yield Lines(id="move-lines")
         yield Input(placeholder="a name, the end of one, or a pid; Enter opens its page", id="find")
         yield Footer()
 
@@ -87,6 +92,8 @@ class Overview(Looking):
                 return tab, ask(Doctor())
             case "crashes":
                 return tab, ask(Crashes())
+            case "moves":
+                return tab, ask(Moves())
             case _:
                 return tab, ask(Stalls())
 
@@ -102,6 +109,9 @@ class Overview(Looking):
                 self._lines("#findings", text.doctor(answer))
             case "crashes":
                 self._lines("#crash-lines", text.crashes(answer, clock))
+            case "moves":
+                self._drains = any(one["draining"] for one in answer["nodes"] if one["node"] == answer["node"])
+                self._lines("#move-lines", text.moves(answer, clock))
             case _:
                 self._lines("#stall-lines", text.stalls(answer, clock))
 
@@ -140,6 +150,14 @@ class Overview(Looking):
         self.window = next((one for one in WINDOWS if one > self.window), 0.0)
         self.poller.again()
         self.show_status()
+
+    async def action_drain(self) -> None:
+        """Have the node give its shards away, or take part again, after a yes; from the tab that shows how it goes."""
+        if self.tab != "moves":
+            self.action_tab("moves")
+        elif self.node:
+            name = self.node["name"]
+            await self.ask_first(UNDO_DRAIN if self._drains else DRAIN, Chosen(name, name, ""))
 
     def action_find(self) -> None:
         """Ask for a name."""

@@ -12,10 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeAlias
 
 from supervisors.cli.main import main
-from tests.support.forked import run_forked
+from tests.support.forked import Forked, run_forked
+
+Process: TypeAlias = "Forked | subprocess.Popen[str]"
 
 # Seconds for anything that a command does here.
 LIMIT = 60.0
@@ -166,6 +168,7 @@ class Place:
             "XDG_STATE_HOME": str(folder / "state"),
             "PYTHONPATH": os.pathsep.join(filter(None, (_root(), os.environ.get("PYTHONPATH")))),
             "PYTHONDONTWRITEBYTECODE": "1",
+            **({"PYTHONPYCACHEPREFIX": sys.pycache_prefix} if sys.pycache_prefix else {}),
         }
 
     def run(self, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
@@ -183,26 +186,33 @@ class Place:
         """A running node; killed at the end, if it still lives."""
         log = self.folder / f"log-{len(list(self.folder.glob('log-*')))}"
         with log.open("w") as file:
-            process = subprocess.Popen(
-                [*BANYAN, "start", *arguments],
-                cwd=self.folder,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-            )
+            process = self.begin(["start", *arguments], file)
         with process:
             try:
                 yield Running(process, log)
             finally:
                 process.kill()
 
+    def begin(self, arguments: list[str], stderr: TextIO) -> Process:
+        """Start a command and do not wait for it; stdout is a pipe."""
+        if sys.get_asyncgen_hooks().firstiter is None:
+            return Forked(main, arguments, cwd=self.folder, env=self.environ, stderr=stderr)
+        # A loop runs here: a copy of this process would have it too.
+        return subprocess.Popen(
+            [*BANYAN, *arguments],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+
 
 class Running:
     """A node that has said that it is ready."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self.process = process
         self._log = log
         line = self.line()

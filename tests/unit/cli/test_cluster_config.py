@@ -46,6 +46,16 @@ def test_the_file_says_it_all() -> None:
     )
 
 
+def test_a_node_may_be_told_not_to_even_out_the_load() -> None:
+    """By the file or a variable; alone it makes no cluster."""
+    assert configured(text="[cluster]\nrebalance = false\n") is None
+    found = configured(text=FILE + "rebalance = false\n")
+    assert found is not None
+    assert not found.rebalance
+    again = configured({"address": "127.0.0.1:2", "clear": True}, {"BANYAN_REBALANCE": "false"})
+    assert again == Cluster(listen="127.0.0.1:2", clear=True, rebalance=False)
+
+
 def test_flags_go_before_variables_and_those_before_the_file() -> None:
     """Each key by itself, as everywhere."""
     environ = {"BANYAN_ADDRESS": "127.0.0.1:1", "BANYAN_SHARDS": "8", "BANYAN_PEERS": "c=unix:/c, d=unix:/d"}

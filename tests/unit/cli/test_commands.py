@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.observe import client
+from supervisors.node import interrupts
 from tests.unit.cli.running import BANYAN, LIMIT, Place
 
 pytestmark = pytest.mark.processes
@@ -43,7 +45,10 @@ class Hogs(Supervisor):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A node with a bank, for all tests of this file that only look, or put back what they change."""
     place = Place(tmp_path_factory.mktemp("place"))
+    tried = pytest.MonkeyPatch()
+    tried.setattr(interrupts, "TRIES", interrupts.LOOKS)  # this one has nothing to find
     with place.node("tests.unit.observe.bank:Bank", "--name", "one", "--data", "store", "--allow-eval"):
+        tried.undo()
         for amount in (5, 7):
             line = f"from tests.unit.observe.bank import Deposit\nawait call('ann', Deposit({amount}))"
             assert place.run("eval", line).returncode == 0
@@ -198,8 +203,9 @@ def until_held_by(place: Place, who: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_holds_the_loop_is_found_and_broken(tmp_path):
+def test_what_holds_the_loop_is_found_and_broken(tmp_path, monkeypatch):
     """While a callback computes for ever, `stack` names it and `interrupt` ends it; its supervisor restarts it."""
+    monkeypatch.setattr(client, "LOOK_PATIENCE", 0.1)
     place = Place(tmp_path)
     Path(tmp_path, "hog.py").write_text(HOG)
     with place.node("hog:Hogs", "--allow-eval", "--preempt", "off") as node:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runtime.observe import client, places
 from tests.unit.cli.running import Place
 
 pytestmark = pytest.mark.processes
@@ -94,8 +95,9 @@ def test_the_deadline_of_the_drain_ends_the_node(place):
 
 
 @pytest.mark.slow
-def test_signals_end_a_node_that_hears_nothing(place):
+def test_signals_end_a_node_that_hears_nothing(place, monkeypatch):
     """Deadline and second signal work while a process computes without ever waiting."""
+    monkeypatch.setattr(client, "LOOK_PATIENCE", 0.1)
     both = (signal.SIGTERM, signal.SIGINT)
     for options, signals in ((["--drain-timeout", "0.2"], both[:1]), ([], both)):
         with place.node("shop:Hogs", "--preempt", "off", *options) as node:
@@ -123,8 +125,9 @@ def test_a_node_that_was_killed_leaves_no_trace_to_others(place):
 
 
 @pytest.mark.slow
-def test_a_data_directory_has_one_node(place):
+def test_a_data_directory_has_one_node(place, monkeypatch):
     """A second node on the same data is refused with exit 5; so is a second node of the same name."""
+    monkeypatch.setattr(places, "CLAIM_PATIENCE", 0.1)
     with place.node("shop:Shop", "--name", "one", "--data", "store"):
         same_data = place.run("start", "shop:Shop", "--name", "two", "--data", "store")
         assert (same_data.returncode, same_data.stdout) == (5, "")

@@ -49,7 +49,7 @@ def test_the_walk_finds_the_fault_and_mends_it(tmp_path):
     place = Place(tmp_path)
     with place.node("tests.unit.cli.planted:Room", "--name", "room-1"):
         # What waits for less than a second is no finding yet.
-        assert any(f"has {PLAYERS} of" in place.run("doctor").stdout for _ in range(60))
+        assert any(f"has {PLAYERS} of" in place.run("doctor").stdout for _ in range(6000))
         for arguments, shown in steps():
             ended = place.run(*arguments)
             assert (ended.returncode, ended.stderr) == (0, ""), arguments

@@ -220,7 +220,7 @@ def test_a_node_that_is_held_up_says_by_whom(tmp_path):
         await screen.until(lambda: "its loop is held by" in screen.text("#status"))
         assert "Hog" in screen.text("#status")
 
-    with Place(tmp_path).node("shop:Hogs", "--name", "one") as node:
+    with Place(tmp_path).node("shop:Hogs", "--name", "one", "--preempt", "off") as node:
         watch(node.socket, work, timeout=0.5)
 
 

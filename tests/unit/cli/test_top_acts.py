@@ -12,7 +12,9 @@ from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Level, Ps, Restart
 from supervisors.cli.top_screens.acts import Question
 from supervisors.cli.top_screens.table import ProcessTable
+from supervisors.node import admin
 from tests.unit.cli.front import Screen, Served, served, watch
+from tests.unit.cli.test_moves import fact, standing
 from tests.unit.observe.bank import Bank
 
 
@@ -159,6 +161,47 @@ def test_a_node_that_is_gone_is_told(tmp_path):
         node.end()
         await screen.press("y")
         await screen.until(lambda: "cannot reach the node" in screen.told() or "lost the node" in screen.told())
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work)
+
+
+class Steered:
+    """In the place of what moves shards: one is under way, and the node can be drained."""
+
+    def __init__(self, table: object) -> None:
+        self.drains = False
+
+    async def moves(self, of: str | None) -> dict[str, object]:
+        return {
+            "node": "one",
+            "moves": [fact()],
+            "nodes": [standing(node="one", draining=self.drains)],
+            "silent": [],
+        }
+
+    async def drain(self, node: str | None, *, on: bool) -> dict[str, object]:
+        self.drains = on
+        return standing(node="one", draining=on)
+
+
+def test_a_node_is_drained_from_the_tab_of_its_moves(tmp_path, monkeypatch):
+    """D opens the tab of moves, and there it asks and drains; the same keys let the node take part again."""
+    monkeypatch.setattr(admin, "ShardSteering", Steered)
+
+    async def work(screen: Screen) -> None:
+        await screen.until(lambda: len(screen.table()) >= 10)
+        await screen.press("D")
+        await screen.until(lambda: "copying" in screen.text("#move-lines"))
+        await screen.press("D")
+        await screen.until(lambda: "Drain one?" in screen.text("#question"))
+        await screen.press("y")
+        await screen.until(lambda: "one gives its 2 shards away" in screen.told())
+        await screen.until(lambda: "one drains, and has 2 shards left" in screen.text("#move-lines"))
+        await screen.press("D")
+        await screen.until(lambda: "Let one take part again?" in screen.text("#question"))
+        await screen.press("y")
+        await screen.until(lambda: "one takes part again" in screen.told())
 
     with served(tmp_path, Bank) as node:
         watch(node.socket, work)

@@ -29,7 +29,7 @@ def test_thousands_of_waits_are_broken_without_damage(caplog):
 def test_without_a_part_of_the_protection_damage_is_found(part):
     """Raised anywhere, in a protected section, or before an `await`: the same run tells."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.unit.node.stress", "1000", part],
+        [sys.executable, "-m", "tests.unit.node.stress", "600", part],
         capture_output=True,
         text=True,
         timeout=120,

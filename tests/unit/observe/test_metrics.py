@@ -90,7 +90,7 @@ async def test_the_page_has_every_figure_and_no_other(node):
     listed = set(re.findall(r"`(banyan_[a-z_]+)`", PAGE[PAGE.index("## Figures for Prometheus") :]))
     assert {re.sub("_(bucket|count|sum)$", "", one.name) for one in samples} | {"banyan_gc_pause_seconds"} == listed
     assert {label for one in samples for label in one.labels} <= {
-        *("name", "version", "what", "why", "store", "le", "generation")
+        *("name", "version", "what", "why", "store", "le", "generation", "end")
     }
     assert not [one for one in samples for label in one.labels.values() if "account" in label or "<" in label]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runtime.observe import protocol
 from runtime.observe.protocol import (
+    Abort,
     At,
     BadRequest,
     Code,
@@ -18,6 +19,7 @@ from runtime.observe.protocol import (
     Config,
     Crashes,
     Doctor,
+    Drain,
     Drop,
     Eval,
     Info,
@@ -27,12 +29,16 @@ from runtime.observe.protocol import (
     Lines,
     Log,
     Mailbox,
+    Move,
+    Moves,
     Names,
     Nodes,
     Oversize,
+    Plan,
     Poison,
     Poisoned,
     Ps,
+    Rebalance,
     Record,
     Refusal,
     Replay,
@@ -74,6 +80,8 @@ EACH = [
     Config(),
     Nodes(),
     Shards(of="b"),
+    Moves(of="b"),
+    Plan(shard=3, node="b"),
     Doctor(),
     Names(prefix="ti", limit=3),
     Complete(id=6, text="tre"),
@@ -81,6 +89,10 @@ EACH = [
     Poisoned(position=3, relaxed=True),
     Replay(position=3, timeout=1.0),
     Drop(position=3),
+    Move(shard=3, node="b"),
+    Abort(move="m"),
+    Drain(node="b", undo=True),
+    Rebalance(),
     Trace(of=["till"], messages=5, seconds=1.5),
     Record(messages=5),
     Kill(id=4, target="<1.88>", reason="shutdown"),
@@ -102,7 +114,8 @@ def test_a_request_survives_its_line(request_: protocol.Request) -> None:
 def test_levels_include_those_below() -> None:
     """To look is less than to change, to change is less than to run code."""
     above = {"trace": Level.TRACE, "record": Level.TRACE, "eval": Level.EVAL, "interrupt": Level.EVAL}
-    above |= dict.fromkeys(("kill", "suspend", "resume", "restart", "replay", "drop", "stop"), Level.ACT)
+    acts = ("kill", "suspend", "resume", "restart", "replay", "drop", "move", "abort", "drain", "rebalance", "stop")
+    above |= dict.fromkeys(acts, Level.ACT)
     assert {op: kind.level for op, kind in protocol.OPERATIONS.items()} == dict.fromkeys(
         protocol.OPERATIONS, Level.VIEW
     ) | above

@@ -21,11 +21,13 @@ from runtime.observe.facts import Facts
 from runtime.observe.protocol import OPERATIONS, Request
 from runtime.observe.recorder import recorder_of
 from supervisors import Node
+from supervisors.node.steering import ShardSteering
 
 pytest.importorskip("pokerkit", reason="the extra [game] is not installed")
 
 # Not asked here: these change the room, end it, or run code, which may see everything.
 ACTS = {"kill", "suspend", "resume", "restart", "stop", "record", "eval", "interrupt", "complete", "replay", "drop"}
+ACTS |= {"move", "abort", "drain", "rebalance"}
 # And this has nothing to show here.
 ACTS |= {"poisoned"}
 OF_ONE = ("state", "mailbox", "stack", "info", "timers", "crashes")
@@ -119,7 +121,8 @@ async def test_no_query_shows_a_hole_card_of_a_running_hand(autojump_clock, monk
         await recorder_of(node.table).keep(20)
         await node.ensure_all_started(application({"tables": "2", "think": "0.2", "pause": "0.1"}))
         server = node.table.names["lobby"]
-        answers = Answers(Door("unix:nowhere", node.root, Facts(1, 0.0)), server)
+        steering = ShardSteering(node.table)
+        answers = Answers(Door("unix:nowhere", node.root, Facts(1, 0.0), steering=steering), server)
         seen = 0
         for round_ in range(12):
             await trio.sleep(0.31)
