@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from runtime import Journal, Past
+from runtime.cluster.shards import shard_of
+from runtime.errors import BanyanError
 
 from .messages import TableState, Transfer, WalletState
 from .table import Table
@@ -18,6 +20,17 @@ from .wallet import Wallet
 
 # (receiver, sender, number): what identifies a numbered command.
 CommandId = tuple[str, str, int]
+
+
+@final
+class TwoHomes(BanyanError):
+    """The stores of a cluster do not agree whose a record is; `key`, and in how many it may be written."""
+
+    def __init__(self, key: str, homes: int) -> None:
+        found = "none of the stores" if not homes else f"{homes} stores at once"
+        super().__init__(f"the record of {key} may be written in {found}: wanted it in one")
+        self.key = key
+        self.homes = homes
 
 
 @final
@@ -44,20 +57,51 @@ class Audit:
     doubled: tuple[CommandId, ...] = field(repr=False)
 
 
-def audit(journals: Journal | Sequence[Journal], acknowledged: Iterable[CommandId] = ()) -> Audit:
+def homes(stores: Sequence[Journal], shards: int, prefix: str) -> dict[str, Journal]:
+    """Which store holds the record of each key that begins with `prefix`, in a cluster of so many shards.
+
+    A shard that has moved leaves a sealed copy behind for a while; one that is on its way is staged. Neither counts.
+
+    Raises:
+        TwoHomes: a record may be written in no store, or in several.
+    """
+    staged = [frozenset(journal.staged()) for journal in stores]
+    found: dict[str, list[Journal]] = {}
+    for journal, coming in zip(stores, staged, strict=True):
+        for key in journal.keys(prefix):
+            kind, _, name = key.partition("/")
+            shard = shard_of(kind, name, shards)
+            fence = journal.fence(shard)
+            there = found.setdefault(key, [])
+            if fence.epoch and not fence.sealed and shard not in coming:
+                there.append(journal)
+    for key, there in found.items():
+        if len(there) != 1:
+            raise TwoHomes(key, len(there))
+    return {key: there[0] for key, there in found.items()}
+
+
+def audit(journals: Journal | Sequence[Journal], acknowledged: Iterable[CommandId] = (), *, shards: int = 0) -> Audit:
     """Count the chips of a room and look for its commands.
 
     Args:
-        journals: opened while no node uses it; those of all nodes of a cluster, in which a process has its record
-            in one of them.
+        journals: opened while no node uses it; those of all nodes of a cluster.
         acknowledged: commands whose senders got a reply.
+        shards: how many the cluster has; 0: it is the store of a node of its own.
 
     Raises:
         StoreDamaged: a record is damaged.
+        TwoHomes: a record has more than one owner, or none.
     """
     stores = journals if isinstance(journals, Sequence) else (journals,)
-    wallets = [Wallet.past(journal, key) for journal in stores for key in journal.keys("wallet/")]
-    tables = [Table.past(journal, key) for journal in stores for key in journal.keys("table/")]
+
+    def of(kind: str) -> dict[str, Journal]:
+        if shards:
+            return homes(stores, shards, kind)
+        return {key: journal for journal in stores for key in journal.keys(kind)}
+
+    wallets = [Wallet.past(journal, key) for key, journal in of("wallet/").items()]
+    tables = [Table.past(journal, key) for key, journal in of("table/").items()]
     everyone: list[Past[Any]] = [*wallets, *tables]
     applied: Counter[CommandId] = Counter(
         (past.key, sender, number) for past in everyone for sender, number in past.commands

@@ -15,6 +15,7 @@ from runtime import (
     AlreadyDone,
     CallFailed,
     Down,
+    Pid,
     ReceiveTimeout,
     Ref,
     Refused,
@@ -23,6 +24,7 @@ from runtime import (
     monitor,
     receive,
     self_pid,
+    send_request,
     whereis,
     world,
 )
@@ -30,7 +32,7 @@ from supervisors import EntityRaised, Supervisor, child
 
 from .action import Action, CheckOrCall, Fold, Legal, RaiseTo
 from .aside import LOBBY, Damaged, damage
-from .messages import Act, BuyIn, Grant, Join, News, TableConfig, TableView, UnderWay, Watch
+from .messages import Act, BuyIn, Grant, Join, Moved, News, TableConfig, TableView, UnderWay, Unwatch, Watch
 from .places import is_spread, place
 from .wallet import key_of
 
@@ -62,11 +64,12 @@ async def bot(player: str, table: str, stack: int, think_seconds: float, grant: 
         if damage(error) is None:
             raise
         # It is an old one, then, and has had it.
+    beside: Pid | None = None
     while True:
-        await _beside(table)
+        beside = await _beside(table, beside)
         ref = monitor(table)
         try:
-            view = await session.ask(place(table), Watch(self_pid(), player))
+            view = (await session.ask(place(table), Watch(self_pid(), player))).view
             await _play(session, player, table, stack, think_seconds, view)
         except Damaged:
             await _ended(ref)
@@ -75,7 +78,7 @@ async def bot(player: str, table: str, stack: int, think_seconds: float, grant: 
 
 
 async def _play(session: Session, player: str, table: str, stack: int, think_seconds: float, view: TableView) -> None:
-    """Play until the table is gone."""
+    """Play until the table is gone, or is another node's."""
     while True:
         seat = next((one for one in view.seats if one.player == player), None)
         if view.hand is None and (seat is None or seat.stack == 0):
@@ -94,10 +97,15 @@ async def _play(session: Session, player: str, table: str, stack: int, think_sec
         view = news
 
 
-async def _beside(table: str) -> None:
-    """Wait until a table is on this node; on a node of its own it always is, or is being started again."""
-    while is_spread() and whereis(table) is None:
+async def _beside(table: str, before: Pid | None = None) -> Pid | None:
+    """Wait until a table is on this node; on a node of its own it always is, or is being started again.
+
+    Args:
+        before: its process that has ended or gone: its name may stay for a moment.
+    """
+    while (found := whereis(table)) in (None, before) and is_spread():
         await _pause(LOOK)
+    return found
 
 
 async def _ended(ref: Ref) -> None:
@@ -126,7 +134,7 @@ async def _pause(seconds: float) -> None:
 
 
 async def _latest() -> TableView | None:
-    """Wait for news and return the newest; None when the table has ended."""
+    """Wait for news and return the newest; None when the table has ended, or has moved away."""
     newest: TableView | None = None
     while True:
         try:
@@ -136,6 +144,10 @@ async def _latest() -> TableView | None:
         match message:
             case News(view):
                 newest = view
+            case Moved(_, process, _) if process.node != self_pid().node:
+                # The bot of that node plays from now on.
+                send_request(process, Unwatch(self_pid()), None, timeout=5.0)
+                return None
             case Down():
                 return None
 

@@ -63,11 +63,10 @@ def run(args: argparse.Namespace) -> int:
             demo.end()
         journals = demo.stores()
         try:
-            found = audit(journals)
+            found = audit(journals, shards=demo.shards)
         finally:
             for journal in journals:
                 journal.close()
-    healed = demo.process_kills == 2 and demo.node_kills == 1
     result = {
         "hands": found.hands,
         "restarts": demo.restarts,
@@ -76,14 +75,17 @@ def run(args: argparse.Namespace) -> int:
         "chips_in": found.granted,
         "chips_out": found.held,
         "seconds": round(time.perf_counter() - begun, 1),
+        **demo.told(),
     }
-    good = found.granted == found.held and healed and found.hands > 0
+    good = found.granted == found.held and demo.healed and found.hands > 0
     if args.json:
         print(json.dumps(result))
     else:
         print()
         print(f"{found.hands} hands were played, {found.entries} commands journalled.")
         print(f"2 processes and 1 node were killed, {demo.restarts} processes restarted, all by themselves.")
+        if "moves" in result:
+            print(f"1 node was drained: {result['moves']} shards moved while hands were played.")
         agree = "not one was lost or made" if good else "THIS IS WRONG"
         print(f"Chips in {chips(found.granted)}, chips out {chips(found.held)}: {agree}.")
     return 0 if good else 1
@@ -115,6 +117,9 @@ def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, tuple[st
 class _Demo:
     """The story, step by step."""
 
+    # Of the nodes' cluster; 0: there is one node, which is in none.
+    shards = 0
+
     def __init__(self, folder: Path, screen: _Screen, seconds: float) -> None:
         self.folder = folder
         self.screen = screen
@@ -127,6 +132,15 @@ class _Demo:
         self.node_kills = 0
         self._log = folder / "node.log"
         self._seen: Snapshot = {}
+
+    @property
+    def healed(self) -> bool:
+        """Whether all was done that was to be done, and healed."""
+        return self.process_kills == 2 and self.node_kills == 1
+
+    def told(self) -> dict[str, Any]:
+        """What there is to tell beyond what every demo tells."""
+        return {}
 
     def play(self) -> None:
         """Start, kill three times, end in order."""
@@ -218,14 +232,14 @@ class _Demo:
             self._look()
             time.sleep(POLL)
 
-    def _until(self, what: str, true: Callable[[Snapshot], bool]) -> Snapshot:
-        until = time.perf_counter() + PATIENCE
+    def _until(self, what: str, true: Callable[[Snapshot], bool], patience: float = PATIENCE) -> Snapshot:
+        until = time.perf_counter() + patience
         while True:
             found = self._look()
             if true(found):
                 return found
             if time.perf_counter() > until:
-                raise _Stuck(f"waited {PATIENCE:g} s until {what}")
+                raise _Stuck(f"waited {patience:g} s until {what}")
             time.sleep(0.01)
 
     # -- killing ---------------------------------------------------------------------------------------

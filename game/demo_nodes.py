@@ -1,22 +1,28 @@
-"""The demo on several nodes: they share one room, and one of them dies while the others play on.
+"""The demo on several nodes: they share one room, one of them is drained and another dies while hands are played.
 
-The same kinds of kill as on one node: a table in mid-hand, the supervisor of a node's tables, a node.
+The same kinds of kill as on one node: a table in mid-hand, the supervisor of a node's tables, a node, and that one
+while a table moves away from it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
 from runtime import Journal
+from runtime.cluster.shards import shard_of
 from runtime.observe.client import AdminClient
-from runtime.observe.protocol import Kill, Refusal, Tree
+from runtime.observe.protocol import Drain, Kill, Move, Moves, Refusal, Request, Tree
 
 from .app import TREES
 from .demo import PATIENCE, _Demo, _flat, _healed, _in_mid_hand, _named, _Screen, _Stuck, _up
 from .nodes import Nodes
+from .replay_moves import GONE
 
+# How long several nodes may take until they play: a busy machine is no defect.
+START = 60.0
 # Of the cluster that is made: few, for a tree that can be looked at.
 SHARDS = 12
 # What is running below the supervisor of the tables of a node.
@@ -30,11 +36,25 @@ HIDDEN = ("system", "house", "gateway", "bots")
 class DemoOnNodes(_Demo):
     """The story on several nodes."""
 
+    shards = SHARDS
+
     def __init__(self, folder: Path, screen: _Screen, seconds: float, nodes: int) -> None:
         super().__init__(folder, screen, seconds)
         self._tables = [f"table/{name}" for name in TREES[: min(nodes, len(TREES))]]
         self._fleet = Nodes(folder / "nodes", "demo", nodes, self._log, shards=SHARDS, restarts=10)
         self._clients: dict[str, AdminClient] = {}
+        # How each node stands that drains, as it is shown; and the moves that have gone through.
+        self._standing: dict[str, str] = {}
+        self._moved: set[str] = set()
+        self.drained = 0
+        self.calm = seconds / 6
+
+    @property
+    def healed(self) -> bool:
+        return super().healed and self.drained == 1 and bool(self._moved)
+
+    def told(self) -> dict[str, Any]:
+        return {"moves": len(self._moved), "drained": self.drained}
 
     def play(self) -> None:
         with self.screen:
@@ -42,15 +62,21 @@ class DemoOnNodes(_Demo):
             self.screen.say(f"starting {count} nodes that share a room, with {len(self._tables)} tables of bots")
             settings = {"tables": str(len(self._tables)), "think": "0.12", "pause": "0.4", "nodes": str(count)}
             self._fleet.start("game.app:application", settings)
-            self._until("all tables play", lambda found: self._fleet.joined and self._played(found, {}))
+            self._until("all tables play", lambda found: self._fleet.joined and self._played(found, {}), START)
             self._watch(self.calm, "the tables play, each where its shard is")
             oak = self._where("table/oak")
             self._strike(oak, "table/oak", "table/oak", "killing a table in mid-hand")
             self._watch(self.calm, "healed: it goes on with the same hand, from its journal")
             self._strike(oak, SUPERVISOR, f"{oak}/{SUPERVISOR}", f"killing the supervisor of all tables of {oak}")
             self._watch(self.calm, "healed: its tables were started again, as their shards remember them")
-            self._kill_one(oak)
-            self._watch(self.calm, "healed: its tables and wallets came back from its data directory")
+            self._drain(oak)
+            self._watch(self.calm, "drained: nobody at its tables has noticed")
+            other = self._where("table/oak")
+            self._kill_in_mid_move(other, oak)
+            now = self._where("table/oak")
+            where = "where it went" if now == oak else "there, and the move is void"
+            self._watch(self.calm, f"healed: {other} is back; table/oak is {where}")
+            self._count_moves()
             self.screen.say("stopping all nodes in order")
             self._stop()
 
@@ -81,7 +107,7 @@ class DemoOnNodes(_Demo):
             if before is not None and pid is not None and before[0] not in (None, pid):
                 self.restarts += 1
         self._seen.update(found)
-        self.screen.show(_shown(trees))
+        self.screen.show(_shown(trees, self._standing))
         return found
 
     def _tree_of(self, name: str) -> dict[str, Any] | None:
@@ -124,21 +150,71 @@ class DemoOnNodes(_Demo):
         self._until(f"{target} lives again", lambda found: _healed(before, found, name))
         self.process_kills += 1
 
-    def _kill_one(self, node: str) -> None:
-        self.screen.say(f"killing {node} with SIGKILL, the others play on")
+    # -- moving --------------------------------------------------------------------------------------
+
+    def _drain(self, node: str) -> None:
+        """Have a node give all away while its tables play; then it takes part again."""
+        self.screen.say(f"draining {node}: its shards move to the others, in mid-hand")
         before = self._look()
-        client = self._clients.pop(node)
-        client.close()
+        self._ask(Drain(node=node))
+        self._until(f"{node} owns nothing", lambda _found: self._owned(node) == 0)
+        self._count_moves()
+        were = {table: _sequence(before, table) for table in self._tables}
+        self._until("all tables have gone on", lambda found: self._played(found, were))
+        self._forget(node, "/region/")
+        self.drained += 1
+        self._ask(Drain(node=node, undo=True))
+        self._standing.pop(node, None)
+
+    def _kill_in_mid_move(self, node: str, target: str) -> None:
+        """Have the table's shard begin to move, and kill its node."""
+        before = self._look()
+        shard = shard_of("table", "oak", SHARDS)
+        self._until(f"{target} takes part again", lambda _found: target not in self._draining())
+        self._ask(Move(shard=shard, node=target))
+        self.screen.say(f"killing {node} with SIGKILL while table/oak moves to {target}")
+        self._clients.pop(node).close()
         self._fleet.kill(node)
-        for path in [path for path in self._seen if path.startswith(f"{node}/")]:
-            del self._seen[path]  # what its next life starts is no restart of a supervisor's
-        self._look()
+        self._forget(node, "")  # what its next life starts is no restart of a supervisor's
         were = {table: _sequence(before, table) for table in self._tables}
         self._until(
             "all is up again, and all tables have gone on",
-            lambda found: self._fleet.joined and _healed(before, found, "table/oak") and self._played(found, were),
+            lambda found: self._fleet.joined and _up(found, f"{node}/{ROOM}") and self._played(found, were),
         )
         self.node_kills += 1
+
+    def _ask(self, request: Request) -> Any:
+        """Ask any node of what concerns all; tried again for a while, since it may be refused just then."""
+        until = time.perf_counter() + PATIENCE
+        while True:
+            name = next(iter(self._clients), None)
+            try:
+                if name is not None:
+                    return self._clients[name].request(request)
+            except Refusal as refused:
+                if time.perf_counter() > until:
+                    raise _Stuck(str(refused)) from None
+            self._look()
+
+    def _owned(self, node: str) -> int:
+        """How many shards a node owns that is drained."""
+        for one in self._ask(Moves(of=node))["nodes"]:
+            if one["node"] == node:
+                self._standing[node] = f"draining, {one['owned']} shards left"
+                return int(one["owned"])
+        return -1
+
+    def _draining(self) -> list[str]:
+        return [one["node"] for one in self._ask(Moves())["nodes"] if one["draining"]]
+
+    def _count_moves(self) -> None:
+        """Note which moves have gone through; a node that dies forgets its own."""
+        self._moved.update(one["id"] for one in self._ask(Moves())["moves"] if one["phase"] in GONE)
+
+    def _forget(self, node: str, part: str) -> None:
+        """What is seen at a node from now on is none that was started again."""
+        for path in [path for path in self._seen if path.startswith(f"{node}/") and part in path]:
+            del self._seen[path]
 
 
 def _sequence(found: dict[str, tuple[str | None, str, str]], table: str) -> int:
@@ -148,11 +224,22 @@ def _sequence(found: dict[str, tuple[str | None, str, str]], table: str) -> int:
     return int(number) if word == "seq" and number.isdecimal() else 0
 
 
-def _shown(trees: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
-    """What is shown of all nodes: where the tables are, and how many wallets."""
+def _shown(trees: dict[str, dict[str, Any] | None], standing: dict[str, str]) -> dict[str, Any]:
+    """What is shown of all nodes: where the tables are, how many wallets, and who drains."""
     down = {"pid": None, "state": "down"}
-    nodes = [{**_pruned(tree), "name": name} if tree else {**down, "name": name} for name, tree in trees.items()]
+    nodes = [
+        {**(_pruned(_room(tree)) if tree else down), "name": name, "detail": standing.get(name, "")}
+        for name, tree in trees.items()
+    ]
     return {"name": "the nodes", "pid": None, "state": "running", "children": nodes}
+
+
+def _room(tree: dict[str, Any]) -> dict[str, Any]:
+    """A node's tree with what is in its room right below its root; the root alone while it starts."""
+    found = tree
+    for name in ROOM.split("/")[1:]:
+        found = next((one for one in found.get("children", ()) if one["name"] == name), {})
+    return {**tree, "children": found.get("children", [])}
 
 
 def _pruned(one: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@
     |-- doorkeeper      counts the connections
     |-- sessions        dynamic: a session for each player, which outlives connections
     |-- connections     dynamic: a process for each connection
-    `-- acceptor        listens
+    |-- acceptor        listens
+    |-- host            in a cluster: takes in the players of a node that goes
+    `-- usher           in a cluster: sends ours to another node when this one goes
 
 Put it beside the room as `child("gateway", Gateway, GatewaySettings())`. Where it listens is among the node's
 services as `gateway`. It never sees what nodes say to each other, and touches the room only through the
@@ -58,7 +60,7 @@ from .messages import (
     Tables,
     UnderWay,
 )
-from .places import place
+from .places import is_spread, place
 from .player import (
     PlayerSession,
     Seats,
@@ -81,6 +83,7 @@ from .protocol import (
     first,
     later,
 )
+from .usher import HOST, STOP_PATIENCE, Host, usher
 from .wallet import key_of
 
 DOORKEEPER = "gateway.doorkeeper"
@@ -134,12 +137,16 @@ class Gateway(Supervisor):
         secret = settings.secret if settings.secret is not None else own_secret()
         guest = CardRoomGuest(settings, Signer(secret))
         most = (settings.connections, settings.connections_each)
-        return [
+        children = [
             child("doorkeeper", Doorkeeper, *most, name=DOORKEEPER),
             child("sessions", _Clients, name=SESSIONS),
             child("connections", _Clients, name=CONNECTIONS),
             child("acceptor", Acceptor, settings.listen, settings.remote, _starter(guest, settings.bounds)),
         ]
+        if is_spread():
+            children.append(child("host", Host, guest.take_in, name=HOST))
+            children.append(child("usher", usher, SESSIONS, shutdown=2 * STOP_PATIENCE))
+        return children
 
 
 class _Clients(DynamicSupervisor):
@@ -192,9 +199,21 @@ class CardRoomGuest:
             session = world().random.randbytes(8).hex()
             await self._settle(player)
         pid = await self._session(player, session, isinstance(frame, Login))
-        expires = now + self._settings.resume_token_seconds
-        token = self._signer.sign(Token("resume", player, expires, session))
-        return Entry(player, pid, after, {"player": player, "session": session, "resume": token})
+        return Entry(player, pid, after, {"player": player, "session": session, "resume": self._token(player, session)})
+
+    def _token(self, player: str, session: str) -> str:
+        expires = world().wall() + self._settings.resume_token_seconds
+        return self._signer.sign(Token("resume", player, expires, session))
+
+    async def take_in(self, player: str, session: str, tables: tuple[str, ...]) -> str:
+        """Go on with a session of another node, whose client will come; the token with which it can.
+
+        Raises: Refusal: another login has the player's place here. CallFailed: it cannot be told.
+        """
+        pid = await self._session(player, session, False)
+        for name in tables:
+            await call(pid, StartWatching(name))
+        return self._token(player, session)
 
     async def _settle(self, player: str) -> None:
         """Have the room know the player: a wallet, and once the house's grant."""

@@ -91,6 +91,14 @@ class Lobby(EventSourced[LobbyState, TableOpened | Joined]):
             case _:
                 return super().query(state, request)
 
+    def hand_over(self) -> object:
+        """When its shard moves: who is set aside."""
+        return tuple((ref, one.key, one.why, one.pid) for ref, one in self._damaged.items())
+
+    def take_over(self, value: Any) -> None:
+        """The other end of that, on the new node: the monitors are already ours."""
+        self._damaged = {ref: WasSetAside(key, why, pid) for ref, key, why, pid in value}
+
     def unexpected(self, state: LobbyState, message: object) -> None:
         match message:
             case WasSetAside(pid=pid):

@@ -226,10 +226,11 @@ class TurnOver:
 
 
 @message("table.watch")
-class Watch(Query["TableView"]):
+class Watch(Query["News"]):
     """Be sent a `News` on every change, as `player` may see it; None watches from the rail.
 
-    The reply is the view now. Ends when `watcher` does, or falls 10,000 messages behind.
+    The reply is the view now, under the number of the last one that was sent. Ends when `watcher` does, or falls
+    10,000 messages behind.
     """
 
     watcher: Pid
@@ -396,9 +397,26 @@ class TableView:
 
 @message("table.news")
 class News:
-    """To a watcher: the table has changed, and looks like this to you now."""
+    """To a watcher: the table has changed, and looks like this to you now.
+
+    `number` counts those that this watcher was sent, from 1: while a table moves they come from two nodes, and the
+    later may be there first.
+    """
 
     view: TableView
+    number: int
+
+
+@message("table.moved")
+class Moved:
+    """To a watcher: the table runs as this process now, on another node; `times` is how often it has moved.
+
+    It is watched as before, and so is its former process in its place: nothing needs to be asked anew.
+    """
+
+    table: str
+    process: Pid
+    times: int
 
 
 # -- the lobby -----------------------------------------------------------------------------------------

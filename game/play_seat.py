@@ -74,6 +74,8 @@ class Seat:
         self.view: View | None = None
         self._hello: dict[str, Any] = {"op": "login", "token": token}
         self._resume = ""
+        # Where the session goes on, once its node has sent us to another.
+        self._elsewhere = ""
         self._sequence = 0
         self._last_id = 0
         self._socket: ClientConnection | None = None
@@ -112,7 +114,7 @@ class Seat:
         until = trio.current_time() + COMING_BACK
         while True:
             try:
-                async with _connect(await self.where()) as socket:
+                async with _connect(self._elsewhere or await self.where()) as socket:
                     await self._listen(socket)
             except (OSError, InvalidHandshake, ConnectionClosed, _Again):
                 pass  # not there, full, lost, or just healing: try again
@@ -162,6 +164,8 @@ class Seat:
                 misnamed = frame["reason"] in ("bad_name", "reserved_name")
                 advice = "choose another with --name" if misnamed else "log in anew"
                 raise Stopped("the gateway does not let you in", frame["text"], advice, REFUSED)
+            case "bye" if frame["reason"] == "draining":
+                self._elsewhere, self._resume = frame["gateway"], frame["resume"]
             case "bye" if frame["reason"] == "displaced":
                 why = "you have logged in somewhere else"
                 raise Stopped("this game has ended", why, "go on there, or log in here again", REFUSED)

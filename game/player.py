@@ -2,7 +2,8 @@
 
 Each watched table tells this process of every change, as this player may see it and nobody else. The first
 view of a table, and the first after its process has been restarted, is pushed as an absolute, every other
-as the delta to the one before it.
+as the delta to the one before it. A table that moves to another node is none that was restarted: it goes on
+telling, and what its two nodes have sent is shown in the order in which it happened.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ from runtime.edge.client import EXPIRED, ClientSession
 from runtime.edge.deltas import diff
 
 from .aside import Damaged, damage
-from .messages import Leave, News, TableView, Unwatch, Watch, Where
+from .messages import Leave, Moved, News, TableView, Unwatch, Watch, Where
+from .news import InOrder
 from .places import is_spread, place
 
 # The pauses before a table that is not there is watched again, in seconds: doubled from first to last.
 FIRST_PAUSE, LAST_PAUSE = 0.02, 1.0
 # How long a player who did not come back is tried to be taken off a table, in seconds.
 LEAVE_PATIENCE = 2.0
+# How long news that is later than the next is kept back for that, in seconds: it may be lost with a node.
+NEWS_PATIENCE = 1.0
 
 
 def key_of_table(name: str) -> str:
@@ -79,6 +83,12 @@ class WhichSession(Call[str]):
 
 @final
 @dataclass(frozen=True, slots=True)
+class WhatToTake(Call["tuple[str, str, tuple[str, ...]] | None"]):
+    """What another node must know to go on with the session: player, id, and watched tables; None: nobody is there."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class _Watching:
     """The label of a request to watch: the `attempt`-th for this table."""
 
@@ -109,12 +119,27 @@ class _LookAgain:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """News that lacked after the one with this number has not come for a while."""
+
+    table: str
+    attempt: int
+    number: int
+
+
+@final
 class _Watched:
     """One table that the client watches."""
 
-    __slots__ = ("attempt", "failures", "process", "ref", "view")
+    __slots__ = ("attempt", "failures", "moves", "news", "process", "ref", "view", "waiting")
 
     def __init__(self) -> None:
+        # What its process has told, in order, and how often that has moved.
+        self.news = InOrder()
+        self.moves = 0
+        # Whether something that lacks is waited for.
+        self.waiting = False
         # The last view as the client has it; None until there is one of the table's present process.
         self.view: dict[str, Any] | None = None
         # Invariant: the monitor of the table's process; None while a new attempt is waited for.
@@ -155,13 +180,17 @@ class PlayerSession(ClientSession):
                 return tuple(self._seats())
             case WhichSession():
                 return self.session
+            case WhatToTake():
+                return (self.player, self.session, tuple(self._tables)) if self.connected else None
             case _:
                 return super().handle_request(request, caller)
 
     def handle_other(self, message: Any) -> Any:
         match message:
-            case News(view):
-                self._show(view)
+            case News(view, number):
+                self._hear(view.table, number, view)
+            case Moved(key, process, times):
+                self._follow(key, process, times)
             case Answer(label=_Watching(name, attempt)):
                 table = self._tables.get(name)
                 if table is None or table.attempt != attempt or table.ref is None:
@@ -170,9 +199,9 @@ class PlayerSession(ClientSession):
                     self._lose(name, why)
                 elif message.failed:
                     self._retry(name, table)
-                elif isinstance(message.value, TableView):
+                elif isinstance(message.value, News):
                     table.failures = 0
-                    self._show(message.value)
+                    self._show(name, table, table.news.asked(message.value.number, message.value.view))
             case Answer(label=_Finding(name, attempt)):
                 table = self._tables.get(name)
                 if table is None or table.attempt != attempt:
@@ -193,6 +222,11 @@ class PlayerSession(ClientSession):
                 table = self._tables.get(name)
                 if table is not None and table.attempt == attempt and table.ref is None:
                     self._ask(name, table)
+            case _Late(name, attempt, number):
+                table = self._tables.get(name)
+                if table is not None and table.attempt == attempt:
+                    table.waiting = False
+                    self._show(name, table, table.news.overdue(number))
             case _LookAgain():
                 for name, table in self._tables.items():
                     if table.ref is not None and table.view is not None:
@@ -252,6 +286,8 @@ class PlayerSession(ClientSession):
         """Watch the table's process of this moment, if there is one."""
         table.attempt += 1
         table.view = None
+        table.news = InOrder()
+        table.moves, table.waiting = 0, False
         if is_spread():
             send_request(place(key_of_table(name)), Where(), _Finding(name, table.attempt), timeout=5.0)
         else:
@@ -275,11 +311,29 @@ class PlayerSession(ClientSession):
         table.failures = min(table.failures + 1, 16)
         send_after(pause, self_pid(), _Again(name, table.attempt))
 
-    def _show(self, view: TableView) -> None:
-        name = view.table.removeprefix("table/")
+    def _follow(self, key: str, process: Pid, times: int) -> None:
+        """The table runs elsewhere now. It is watched there too, and with it we stay when its former node ends."""
+        table = self._tables.get(key.removeprefix("table/"))
+        if table is not None and table.ref is not None and times > table.moves:
+            table.moves = times
+            demonitor(table.ref, flush=True)
+            table.process, table.ref = process, monitor(process)
+
+    def _hear(self, key: str, number: int, view: TableView) -> None:
+        name = key.removeprefix("table/")
         table = self._tables.get(name)
-        if table is None or table.ref is None:
-            return  # no longer watched, or the last words of a process that has ended
+        # Otherwise it is no longer watched, or these are the last words of a process that has ended.
+        if table is not None and table.ref is not None:
+            self._show(name, table, table.news.told(number, view))
+
+    def _show(self, name: str, table: _Watched, views: Iterable[TableView]) -> None:
+        for view in views:
+            self._show_one(name, table, view)
+        if table.news.lacking and not table.waiting:
+            table.waiting = True
+            send_after(NEWS_PATIENCE, self_pid(), _Late(name, table.attempt, table.news.last))
+
+    def _show_one(self, name: str, table: _Watched, view: TableView) -> None:
         body = _plain(view)
         if table.view is None:
             self.push({"type": "absolute", "table": name, "view": body})

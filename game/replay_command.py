@@ -24,14 +24,18 @@ from pathlib import Path
 from typing import Any, TextIO, final
 
 from runtime import Journal, StoreError
+from runtime.cluster.shards import shard_of
 from supervisors import open_store
 from supervisors.cli.signals import endings_raised
 
-from .audit import Audit, CommandId, audit
+from .aside import LOBBY
+from .audit import Audit, CommandId, TwoHomes, audit
 from .history import parse_bytes
 from .nodes import Nodes
+from .places import ROOM, TABLE, WALLET
 from .recorded import HistoryError, RecordedHand, play
 from .replay_app import table_names
+from .replay_moves import Movement
 
 OK, FAILED, USAGE, REFUSED = 0, 1, 2, 5
 POLL = 0.02
@@ -49,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chaos", type=int, metavar="SEED", help="kill processes, about one in ten hands")
     parser.add_argument("--node-kills", type=int, default=0, metavar="N", help="kill a whole node N times")
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="play on N nodes, 1 to 16 (default 1)")
+    parser.add_argument("--moves", type=int, default=0, metavar="N", help="move a shard to another node N times")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
@@ -58,6 +63,11 @@ def run(args: argparse.Namespace) -> int:
         return _complain("cannot replay", f"--node-kills is {args.node_kills}", "give 0 or more", USAGE)
     if not 1 <= args.nodes <= MOST_NODES:
         return _complain("cannot replay", f"--nodes is {args.nodes}", f"give 1 to {MOST_NODES}", USAGE)
+    if args.moves < 0:
+        return _complain("cannot replay", f"--moves is {args.moves}", "give 0 or more", USAGE)
+    if args.moves and args.nodes == 1:
+        why = "a node of its own has nobody to move a shard to"
+        return _complain("cannot replay", why, "add --nodes 2, or more", USAGE)
     try:
         files, hands, rules_seconds = _read(args.paths)
     except HistoryError as error:
@@ -74,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         if refusal:
             return _complain(f"cannot use {data}", refusal, "name an empty directory", REFUSED)
         kind = _Replay if args.nodes == 1 else _ReplayOnNodes
-        replay = kind(data, files, hands, args.chaos, args.node_kills, args.nodes)
+        replay = kind(data, files, hands, args.chaos, args.node_kills, args.nodes, args.moves)
         try:
             code = replay.play()
             if code != OK:
@@ -83,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
         except StoreError as error:
             return _complain("the replay's store is refused", str(error), "start in another directory", REFUSED)
         try:
-            found = audit(journals, replay.tally.acknowledged)
+            found = audit(journals, replay.tally.acknowledged, shards=SHARDS if args.nodes > 1 else 0)
+        except TwoHomes as error:
+            return _complain("the replay failed", str(error), "keep the stores, with --data, and look at them", FAILED)
         finally:
             for journal in journals:
                 journal.close()
@@ -182,15 +194,19 @@ class _Replay:
         chaos: int | None,
         node_kills: int,
         nodes: int,
+        moves: int,
     ) -> None:
         self.data = data
         self.files = files
+        self._hands = hands
         self.names = table_names(files)
         self.total = sum(map(len, hands))
         self.chaos = chaos
         self.node_kills = node_kills
         self.nodes = nodes
+        self.moves = moves
         self.killed = 0
+        self.moved = 0
         self.seconds = 0.0
         self.commands_before = 0
         self.tally = Tally()
@@ -198,10 +214,11 @@ class _Replay:
         self._log = data / "node.log"
         self._rest = b""
         # After how many hands the node is killed: spread over the run, seeded like the rest of the chaos.
-        chance = random.Random(f"{chaos or 0}/node")  # allowed: seeded by the command's own argument
-        self._kill_at = sorted(
-            max(1, int(self.total * (index + chance.random()) / node_kills)) for index in range(node_kills)
-        )
+        self._kill_at = self._spread(node_kills, random.Random(f"{chaos or 0}/node"))  # allowed: seeded by an argument
+
+    def _spread(self, count: int, chance: random.Random) -> list[int]:
+        """So many moments of the run, each as the number of hands before it, in order."""
+        return sorted(max(1, int(self.total * (index + chance.random()) / count)) for index in range(count))
 
     def play(self) -> int:
         """Let the node play everything; returns an exit code."""
@@ -302,7 +319,8 @@ class _Replay:
             bar = "#" * (width * played // self.total)
             kills = sum(self.tally.kills.values())
             line = f"\r[{bar:<{width}}] {played}/{self.total} hands"
-            print(f"{line}  {kills} process kills  {self.killed} node kills", end="", file=sys.stderr)
+            moves = f"  {self.moved} moves" if self.moves else ""
+            print(f"{line}  {kills} process kills  {self.killed} node kills{moves}", end="", file=sys.stderr)
 
     def _broken(self, why: str, code: int = FAILED) -> int:
         tail = self._log.read_text(errors="replace").splitlines()[-30:] if self._log.exists() else []
@@ -322,6 +340,14 @@ class _ReplayOnNodes(_Replay):
         self._fleet = Nodes(folder, "replay", self.nodes, self._log, shards=SHARDS, restarts=restarts)
         # Whom to kill: seeded by the command's own argument, like the rest of the chaos.
         self._chance = random.Random(f"{self.chaos or 0}/nodes")  # allowed: seeded by the command's own argument
+        chance = random.Random(f"{self.chaos or 0}/moves")  # allowed: seeded by the command's own argument
+        self._movement = Movement(self._fleet, self._written(), self._spread(self.moves, chance), chance)
+
+    def _written(self) -> set[int]:
+        """The shards in which something will be written."""
+        keys = [(TABLE, name) for name in self.names] + [(ROOM, LOBBY)]
+        keys += [(WALLET, player) for hands in self._hands for hand in hands for player in hand.players]
+        return {shard_of(kind, key, SHARDS) for kind, key in keys}
 
     def stores(self) -> list[Journal]:
         return self._fleet.stores()
@@ -330,7 +356,7 @@ class _ReplayOnNodes(_Replay):
         fleet, last = self._fleet, time.perf_counter()
         try:
             fleet.start("game.replay_app:application", {**self._settings(), "nodes": str(self.nodes)})
-            while not self._finished() or self.killed < self.node_kills:
+            while not self._finished() or self.killed < self.node_kills or not self._movement.over:
                 ended = fleet.look()
                 if self._follow(report):
                     last = time.perf_counter()
@@ -339,15 +365,28 @@ class _ReplayOnNodes(_Replay):
                     return self._broken(f"the nodes ended by themselves with {ended}", max(ended, FAILED))
                 # A node that is not ready yet has nothing to lose; with the others the kill goes on.
                 if self._due() and fleet.ready:
-                    fleet.kill(self._chance.choice(sorted(fleet.ready)))
+                    fleet.kill(self._victim())
                     self.killed = fleet.kills
                     last = time.perf_counter()
+                self._movement.step(len(self.tally.played), time.perf_counter())
+                if self._movement.done > self.moved:
+                    self.moved = self._movement.done
+                    last = time.perf_counter()
+                    self._show()
                 if time.perf_counter() - last > SILENCE:
                     return self._broken(f"the nodes have reported nothing for {SILENCE:g} s")
                 time.sleep(POLL)
             return self._stop(report)
         finally:
+            self._movement.close()
             fleet.end()
+
+    def _victim(self) -> str:
+        """Whom to kill: every other time one to which a shard is on its way, if there is one."""
+        targets = [name for name in self._movement.nodes if name in self._fleet.ready]
+        if targets and self._chance.random() < 0.5:
+            return self._chance.choice(targets)
+        return self._chance.choice(sorted(self._fleet.ready))
 
     def _stop(self, report: Any) -> int:
         """Let all nodes come up once more, and end in order: what was under way arrives."""
@@ -377,7 +416,7 @@ def _conclude(args: argparse.Namespace, replay: _Replay, found: Audit, rules_sec
         "chips_out": found.held,
         "process_kills": sum(tally.kills.values()),
         "node_kills": replay.killed,
-        "moves": 0,
+        "moves": replay.moved,
         "lost_commands": len(found.lost),
         "doubled_commands": len(found.doubled),
         "seconds": round(seconds, 3),
@@ -393,6 +432,7 @@ def _conclude(args: argparse.Namespace, replay: _Replay, found: Audit, rules_sec
         and not found.lost
         and not found.doubled
         and len(tally.played) == replay.total
+        and replay.moved >= replay.moves
     )
     for text in tally.differences[:20]:
         print(f"differs: {text}", file=sys.stderr)
@@ -408,6 +448,8 @@ def _print(args: argparse.Namespace, result: dict[str, Any], good: bool, out: Te
     print(f"{result['hands']} hands, {result['actions']} actions: {word}", file=out)
     print(f"chips: {result['chips_in']} in, {result['chips_out']} out (hundredths)", file=out)
     killed = f"{result['process_kills']} processes and {result['node_kills']} nodes killed"
+    if result["moves"]:
+        killed += f", {result['moves']} shards moved"
     print(f"{killed}; {result['lost_commands']} commands lost, {result['doubled_commands']} doubled", file=out)
     rate = f"{result['commands']} durable commands in {result['seconds']} s"
     print(f"{rate}: {result['commands_per_second']:.0f} a second", file=out)

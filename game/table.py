@@ -8,8 +8,8 @@ fit. Snapshots are taken between hands only. What watchers see is made for each 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 from runtime import (
     Delivery,
@@ -42,6 +42,7 @@ from .messages import (
     Leaving,
     Left,
     Look,
+    Moved,
     News,
     NextHand,
     Open,
@@ -75,7 +76,7 @@ TableEvent = (
 
 async def watch(table: str, watcher: Pid, player: str | None) -> TableView:
     """Let `watcher` be sent a `News` on each change of a table; returns the view as it is now."""
-    return await call(place(table), Watch(watcher, player))
+    return (await call(place(table), Watch(watcher, player))).view
 
 
 async def look(table: str, player: str | None = None) -> TableView:
@@ -83,10 +84,21 @@ async def look(table: str, player: str | None = None) -> TableView:
     return await call(place(table), Look(player))
 
 
+@final
+@dataclass(slots=True)
+class _Watcher:
+    """Who is shown a table: as which player, the monitor of it, and how many news it was sent."""
+
+    player: str | None
+    ref: Ref
+    told: int = 0
+
+
 class Table(Entity[TableState, TableEvent]):
     """One table; its key is `table/NAME`, its arguments the key and a `TableConfig`.
 
-    Without one it waits until it is told by the command `Open`.
+    Without one it waits until it is told by the command `Open`. Who watches it and the clock of whose turn it is
+    are not journalled: they go with it when its shard moves.
     """
 
     snapshot_every = 64
@@ -95,9 +107,11 @@ class Table(Entity[TableState, TableEvent]):
         self._given = config if config is not None else TableConfig(self.key.removeprefix("table/"), (0, 0), 0)
         self._hand: Hand | None = None
         self._hand_turn = -1
-        self._watchers: dict[Pid, tuple[str | None, Ref]] = {}
+        self._watchers: dict[Pid, _Watcher] = {}
         self._turn_timer: Any = None
         self._pause_timer: Any = None
+        # How often it has moved in this life.
+        self._moves = 0
 
     def initial(self, key: str) -> TableState:
         return TableState((), None, (), 0, "", (), 0, None)
@@ -343,13 +357,31 @@ class Table(Entity[TableState, TableEvent]):
         return any(seat.leaving and seat.player == actor for seat in state.seats)
 
     def _tell_watchers(self, state: TableState) -> None:
-        for watcher, (player, ref) in list(self._watchers.items()):
+        for pid, watcher in list(self._watchers.items()):
             try:
-                send_nowait(watcher, News(self._view(state, player)))
+                send_nowait(pid, News(self._view(state, watcher.player), watcher.told + 1))
             except MailboxFull:
                 # Too slow to be told: it looks again when it has caught up.
-                demonitor(ref, flush=True)
-                del self._watchers[watcher]
+                demonitor(watcher.ref, flush=True)
+                del self._watchers[pid]
+            else:
+                watcher.told += 1
+
+    def hand_over(self) -> object:
+        """When its shard moves: who watches, and the clocks, which go on from where they are."""
+        watchers = tuple((pid, one.player, one.ref, one.told) for pid, one in self._watchers.items())
+        return watchers, self._turn_timer, self._pause_timer, self._moves
+
+    def take_over(self, value: Any) -> None:
+        """The other end of that, on the new node: the watchers' monitors and the timers are already ours."""
+        watchers, self._turn_timer, self._pause_timer, moves = value
+        self._watchers = {pid: _Watcher(player, ref, told) for pid, player, ref, told in watchers}
+        self._moves = moves + 1
+        for pid in self._watchers:
+            try:
+                send_nowait(pid, Moved(self.key, self_pid(), self._moves))
+            except MailboxFull:
+                pass  # our former process stands in for us
 
     def unexpected(self, state: TableState, message: object) -> None:
         match message:
@@ -362,14 +394,15 @@ class Table(Entity[TableState, TableEvent]):
 
     def query(self, state: TableState, request: Any) -> Any:
         match request:
-            case Watch(watcher, player):
-                if watcher not in self._watchers:
-                    self._watchers[watcher] = (player, monitor(watcher))
-                return self._view(state, player)
-            case Unwatch(watcher):
-                watched = self._watchers.pop(watcher, None)
-                if watched is not None:
-                    demonitor(watched[1], flush=True)
+            case Watch(pid, player):
+                watcher = self._watchers.get(pid)
+                if watcher is None:
+                    watcher = self._watchers[pid] = _Watcher(player, monitor(pid))
+                return News(self._view(state, player), watcher.told)
+            case Unwatch(pid):
+                watcher = self._watchers.pop(pid, None)
+                if watcher is not None:
+                    demonitor(watcher.ref, flush=True)
                 return None
             case Where():
                 return self_pid()

@@ -11,8 +11,8 @@ It is a temporary child: if it crashes, its connection is ended with `session_lo
 again with its resume token, and a new session begins under the same id. Commands are numbered by the client
 under that id, so one that was under way is repeated and applied once.
 
-Ends: with Shutdown("expired") after `resume_seconds` without a connection; stop it with
-Shutdown("displaced") when another login takes its place.
+Ends: with Shutdown("expired") after `resume_seconds` without a connection; with Shutdown("moved") when its client
+was sent to another node; stop it with Shutdown("displaced") when another login takes its place.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from .sessions import (
 )
 
 EXPIRED = Shutdown("expired")
+MOVED = Shutdown("moved")
 DISPLACED = Shutdown("displaced")
 
 # -- what a session is asked ---------------------------------------------------------------------------
@@ -81,6 +82,18 @@ class Begin(Call[Verdict | bytes | None]):
 
     number: int | None
     digest: Hashable
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GoElsewhere(Call[bool]):
+    """The session lives on another node too: its client is sent there, and it ends here.
+
+    The reply: whether there was a client to be told. Without one nothing is done, for it comes back to here.
+    """
+
+    gateway: str
+    resume: str = field(repr=False)
 
 
 @final
@@ -177,6 +190,11 @@ class ClientSession(GenServer):
 
     # -- what a subclass uses ------------------------------------------------------------------------
 
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there."""
+        return self.__outgoing.connection is not None
+
     def push(self, body: dict[str, Any]) -> None:
         """Push something to the client, now or when it comes back. `body` gets its sequence number."""
         outgoing = self.__outgoing
@@ -213,6 +231,8 @@ class ClientSession(GenServer):
                 if not self.__bucket.take(world().now()):
                     return None
                 return "new" if number is None else self.__answers.begin(number, digest)
+            case GoElsewhere(gateway, resume):
+                return self.__send_away(gateway, resume)
             case _:
                 return self.handle_request(request, caller)
 
@@ -262,6 +282,13 @@ class ClientSession(GenServer):
         outgoing = self.__outgoing
         return f"seq {outgoing.last}" + ("" if outgoing.connection is not None else ", away")
 
+    def __send_away(self, gateway: str, resume: str) -> Any:
+        connection = self.__outgoing.connection
+        if connection is None:
+            return False
+        _tell(connection, End(frames.draining(gateway, resume)))
+        return Stop(MOVED, True)
+
     def __come(self, connection: Pid) -> None:
         self.__absence += 1
         if self.__timer is not None:
@@ -307,12 +334,14 @@ def _tell(connection: Hashable, message: Deliver | End) -> None:
 __all__ = [
     "DISPLACED",
     "EXPIRED",
+    "MOVED",
     "Answered",
     "Begin",
     "ClientSession",
     "Continue",
     "Deliver",
     "End",
+    "GoElsewhere",
     "Join",
     "Keeping",
     "Written",

@@ -10,7 +10,7 @@ gets the same answer. Whatever else is asked may bear an `id` too, which is only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar, final
 
 import msgspec
@@ -46,16 +46,22 @@ class Refusal(BanyanError):
 @final
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a connection is ended: a word for programs, a sentence for people, a code for WebSocket."""
+    """Why a connection is ended: a word for programs, a sentence for people, a code for WebSocket.
+
+    `more`: what else the bye says.
+    """
 
     reason: str
     text: str
     code: int
+    more: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)  # it may hold a resume token
 
 
 # RFC 6455, 7.4: 1001 going away, 1008 policy violation, 1011 internal error, 1012 restart, 1013 try again.
 BINARY: Final = Cause("binary", "wanted text frames with JSON, got a binary one", 1003)
 DISPLACED: Final = Cause("displaced", "another connection has taken this session over", 4001)
+# Its bye says where: see `draining`.
+DRAINING: Final = Cause("draining", "this node is being drained: connect to `gateway` and resume there", 1012)
 FLOOD: Final = Cause("flood", "too many frames in too short a time: send fewer", 1008)
 NO_LOGIN: Final = Cause("no_login", "wanted a login in time: log in with the first frame", 1008)
 NONSENSE: Final = Cause("nonsense", "too many frames that could not be accepted", 1008)
@@ -117,7 +123,12 @@ def refused(refusal: Refusal) -> bytes:
 
 def bye(cause: Cause) -> bytes:
     """The last frame before a connection is ended from here."""
-    return encode({"type": "bye", "reason": cause.reason, "text": cause.text})
+    return encode({"type": "bye", "reason": cause.reason, "text": cause.text, **cause.more})
+
+
+def draining(gateway: str, resume: str) -> Cause:
+    """The cause of who is sent to another node: where its gateway listens, and the token that is good there."""
+    return replace(DRAINING, more={"gateway": gateway, "resume": resume})
 
 
 def welcome(resumed: bool, sequence: int, more: dict[str, Any]) -> bytes:

@@ -105,6 +105,6 @@ def test_what_is_told_is_json_with_a_type() -> None:
 def test_every_cause_fits_into_a_close_frame() -> None:
     """A close frame holds at most 123 bytes of reason, and codes that an endpoint may send."""
     causes = [value for value in vars(frames).values() if isinstance(value, Cause)]
-    assert len(causes) == 9
+    assert len(causes) == 10
     assert [one.reason for one in causes if len(one.text.encode()) > 123] == []
     assert {one.code for one in causes} <= {1001, 1003, 1008, 1012, 4001}

@@ -75,6 +75,8 @@ def test_the_page_shows_every_frame_of_the_gateway() -> None:
     for frame in sent:
         assert set(frame_of(frame["type"])) == set(frame)
     assert frame_of("bye") == json.loads(frames.bye(frames.SLOW))
+    drained = next(frame for frame in FRAMES if frame.get("reason") == "draining")
+    assert drained == json.loads(frames.bye(frames.draining(drained["gateway"], drained["resume"])))
 
 
 def test_the_delta_of_the_page_fits_its_absolute() -> None:

@@ -9,11 +9,13 @@ import trio
 
 from game.play_screen import Screen
 from game.play_seat import REFUSED, Seat, Stopped
+from game.player import WhichSession
 from game.wallet import balance
-from runtime import KILL, exit, whereis
+from runtime import KILL, call, exit, whereis
 from runtime.durable.journal import StoreDamaged
 from runtime.durable.record import Entry, Snapshot
 from runtime.durable.writer import JournalWriter
+from runtime.edge.client import GoElsewhere
 from tests.unit.game.players import GRANT, House, calling, house, play
 
 
@@ -75,6 +77,33 @@ async def test_who_cannot_keep_the_seat_is_told() -> None:
         said = await screen.until("!")
         assert said.startswith("! your seat is given up when this hand ends: not enough chips")
         nursery.cancel_scope.cancel()
+
+
+async def test_who_is_sent_to_another_node_goes_on_there() -> None:
+    """The gateway that the bye names is where the game goes on, with the same session; the former one is not asked."""
+    screen = Said()
+    line, typed = trio.open_memory_channel[str | None](1)
+    asked: list[str] = []
+
+    async def where() -> str:
+        asked.append(room.url)
+        return room.url.removeprefix("ws://")
+
+    async with house() as room, trio.open_nursery() as nursery:
+        nursery.start_soon(Seat(where, room.token("ann"), "ann", screen, typed.receive, patient=False).play, "oak", 600)
+        await screen.until("you are at oak")
+        session = whereis("player/ann")
+        assert session is not None
+        before = await call(session, WhichSession())
+        resume = room.token("ann", purpose="resume", session=before)
+        assert await call(session, GoElsewhere(room.url.removeprefix("ws://"), resume))
+        await screen.until("coming back")
+        while (after := whereis("player/ann")) is None or after == session:
+            await trio.lowlevel.checkpoint()
+        assert await call(after, WhichSession()) == before
+        await line.send(None)
+        assert await screen.until("you leave oak")
+    assert len(asked) == 1
 
 
 async def test_a_table_that_is_set_aside_ends_the_game(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

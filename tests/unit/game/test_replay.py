@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 from pathlib import Path
 
 import pytest
 
+from game import replay_command
 from game.deal import deal_from, shuffle_deck
 from game.hand import CheckOrCall, Fold, Hand
 from tests.unit.cli.running import Place
@@ -39,8 +41,9 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_two_nodes_play_what_one_plays(place: Place) -> None:
-    """Each file's hands come out as recorded, also over the death of a node; no chip and no command comes or goes."""
-    told = place.json("replay", "north.txt", "south.txt", "--nodes", "2", "--node-kills", "1", "--data", "d")
+    """Each file's hands come out as recorded, also over moves and the death of a node; nothing is lost or doubled."""
+    files = ("north.txt", "south.txt")
+    told = place.json("replay", *files, "--nodes", "2", "--node-kills", "1", "--moves", "2", "--data", "d")
     chips = 2 * 10_000 * 5
     expected = {
         "hands": 4,
@@ -48,6 +51,7 @@ def test_two_nodes_play_what_one_plays(place: Place) -> None:
         "chips_in": chips,
         "chips_out": chips,
         "node_kills": 1,
+        "moves": 2,
         "lost_commands": 0,
         "doubled_commands": 0,
     }
@@ -71,6 +75,24 @@ def test_players_come_and_go(place: Place) -> None:
     told = place.json("replay", "many.txt")
     assert (told["hands"], told["mismatches"], told["lost_commands"], told["doubled_commands"]) == (7, 0, 0, 0)
     assert told["chips_in"] == told["chips_out"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--moves", "-1"], "--moves is -1"),
+        (["--moves", "1"], "a node of its own has nobody to move a shard to"),
+        (["--node-kills", "-1"], "--node-kills is -1"),
+    ],
+)
+def test_moves_and_kills_that_cannot_be_are_refused(
+    options: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With words, before a file is read."""
+    parser = argparse.ArgumentParser()
+    replay_command.configure(parser)
+    assert replay_command.run(parser.parse_args(["north.txt", *options])) == 2
+    assert capsys.readouterr().err.splitlines()[1] == f"why:  {why}"
 
 
 def test_a_count_of_nodes_that_cannot_be_is_refused(place: Place) -> None:

@@ -73,7 +73,7 @@ class Busy(House):
 async def three(machines: Machines) -> None:
     """Nodes a, b and c, each with a third of the shards."""
     for name in "abc":
-        await machines.start(name, data=name, shards=SHARDS)
+        await machines.start(name, data=name, shards=SHARDS, rebalance=False)
     for number, name in enumerate("abc"):
         assert await machines.at(name, assembled, 3) == number
 
@@ -174,7 +174,7 @@ def test_no_chip_is_lost_between_nodes_that_die(seed: int) -> None:
             for name in ("a", "b", "a"):
                 await trio.sleep(0.3)  # virtual
                 await machines.kill(name)
-                await machines.start(name, data=name, shards=SHARDS)
+                await machines.start(name, data=name, shards=SHARDS, rebalance=False)
         await until(partial(machines.at, "c", at_rest))
 
     clustered(scenario, House, seed)
@@ -203,7 +203,7 @@ def test_a_table_that_nobody_has_opened_takes_no_chips() -> None:
         await machines.at("b", opened)
         name = here(machines, "table/oak")
         await machines.kill(name)
-        await machines.start(name, data=name, shards=SHARDS)
+        await machines.start(name, data=name, shards=SHARDS, rebalance=False)
         await machines.until(lambda: here(machines, "table/oak") == name)  # remembered: nobody asks for it
         assert (await machines.at("c", look, "table/oak")).blinds == OAK.blinds
 
@@ -309,7 +309,7 @@ def test_bots_play_where_their_tables_are() -> None:
         before = await machines.at("a", hands)
         await machines.kill(lost)
         await trio.sleep(30)  # virtual
-        await machines.start(lost, data=lost, shards=SHARDS)
+        await machines.start(lost, data=lost, shards=SHARDS, rebalance=False)
         back = await machines.at("a", hands)
         for key, name in owners.items():
             assert (back[key] > before[key] + 3) is (name != lost)
