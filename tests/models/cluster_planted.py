@@ -237,7 +237,7 @@ PLANTED = {
         "a node goes on under the epoch that it had before its pause",
         ("twice",),
         (
-            (Placement, "_is_found", lambda _: lambda self, shard, row: self._is_mine(row)),
+            (Placement, "_is_found", lambda _: lambda self, shard, row: self.is_mine(row)),
             (NodeFences, "claim", lambda _: lambda self, epochs: ()),
         ),
     ),

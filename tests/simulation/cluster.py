@@ -21,12 +21,12 @@ import trio
 
 from runtime import spawn
 from runtime.backends.coordination import LocalCoordination
-from runtime.cluster.placement import shards_of
+from runtime.cluster.placement import Shard, shards_of
 from runtime.codec.cbor import decode
 from runtime.kernel.process import here
 from runtime.testing import Network, SharedCoordination, Trace, left_over, plan, run_seeded
 
-from . import checks, cluster_checks
+from . import checks, cluster_checks, cluster_moves
 from .cluster_bank import Account
 from .cluster_clients import Customer, Operation, Teller
 from .cluster_config import Config, draw
@@ -34,6 +34,8 @@ from .cluster_host import Host, Life
 from .cluster_strikes import ClusterNemesis
 from .room import Outcome, TooLong, _difference, _leaves, _quiet
 
+# Where an entity crashes by itself.
+ENTITIES = ("event_sourced.accepted", "event_sourced.committed", "store.staged", "store.synced")
 # Within so many virtual seconds after the last fault all must be well again.
 LIVENESS = 30.0
 # A run takes some 10,000 steps. One that takes this many is busy with nothing.
@@ -63,12 +65,19 @@ class Disturbance:
 
 
 class Observed:
-    """The store that all nodes share, through which the run sees each epoch of each shard."""
+    """The store that all nodes share, through which the run sees each epoch of each shard.
+
+    Attributes:
+        rows: the shards as they are now.
+        owned: by shard, which nodes have ever owned it.
+    """
 
     def __init__(self, run: Run) -> None:
         self.inner = LocalCoordination()
         self.run = run
         self.epochs: dict[int, tuple[int, tuple[str, int]]] = {}
+        self.rows: dict[int, Shard] = {}
+        self.owned: dict[int, dict[str, None]] = {}
 
     async def read(self, prefix: str) -> Any:
         return await self.inner.read(prefix)
@@ -84,6 +93,9 @@ class Observed:
                     f"owner: shard {shard} had {before} under {epoch}, has {owner} under {row.epoch}"
                 )
             self.epochs[shard] = (row.epoch, owner if row.owner else before)
+            self.rows[shard] = row
+            if row.owner:
+                self.owned.setdefault(shard, {})[row.owner] = None
         return made
 
 
@@ -97,6 +109,7 @@ class Run:
         lost: the chance of each answer of the coordination store to be lost, now.
         closing: nobody is to ask anything new.
         survivors: lives that were there when all had settled.
+        rough_until: until then something may be felt that ends a process.
     """
 
     def __init__(self, seed: int, config: Config, trace: Trace) -> None:
@@ -105,7 +118,8 @@ class Run:
         self.trace = trace
         self.dice = random.Random(f"{seed}/run")
         self.network = Network(random.Random(f"{seed}/network"), trace, config.weather)
-        self.shared = SharedCoordination(Observed(self), trace)
+        self.observed = Observed(self)
+        self.shared = SharedCoordination(self.observed, trace)
         self.findings: list[str] = []
         self.reached: Counter[str] = Counter()
         self.operations: list[Operation] = []
@@ -114,6 +128,7 @@ class Run:
         self.closing = False
         self.lost = config.lost
         self.survivors: list[Life] = []
+        self.rough_until = 0.0
         self.hosts = [Host(name, self) for name in "abcdefg"[: config.nodes]]
         self.nemesis = ClusterNemesis(self)
         self.seconds = 0.0
@@ -139,6 +154,7 @@ class Run:
         """Let tellers work on a node that is up; called within it."""
         for number in range(self.config.tellers):
             spawn(Teller(self, f"{life.name}.{number}", life).work)
+        spawn(cluster_moves.Watcher(self, life.name, life).work)
 
     # -- who may take whom for dead --------------------------------------------------------------------------
 
@@ -167,8 +183,17 @@ class Run:
         self.begin(kind, one, other)
         self.end(kind, one, other)
 
+    def rough(self, seconds: float = 0.0) -> None:
+        """For so long something strikes, and is felt a while longer."""
+        self.rough_until = max(self.rough_until, trio.current_time() + seconds + cluster_moves.FELT)
+
+    def entities_struck(self) -> int:
+        """How often an entity has crashed by itself."""
+        return sum(host.world.struck[name] for host in self.hosts for name in ENTITIES)
+
     def gone(self, host: Host) -> None:
         """A node has ended, or is about to."""
+        self.rough()
         self.disturbed("gone", host.name)
 
     def was_down(self, me: str, node: str) -> None:
@@ -213,6 +238,8 @@ class Run:
                     for number in range(config.customers):
                         name = f"customer{number}"
                         clients.start_soon(Customer(self, name).live, name=name)
+                    if config.moves:
+                        clients.start_soon(cluster_moves.Operator(self).work, name="customer operator")
                     await self._suffer()
                     if config.settles:
                         await self._settle(clients)
@@ -250,13 +277,13 @@ class Run:
                 await trio.sleep(0.25)  # virtual
                 waiting = [task.name for task in clients.child_tasks if task.name.startswith("customer")]
                 wrong = [f"{name} waits for an answer" for name in sorted(waiting)]
-                wrong += cluster_checks.unsettled(self)
+                wrong += [*cluster_checks.unsettled(self), *cluster_moves.unfinished(self)]
         self.findings += [f"liveness: {text}" for text in wrong]
         if not wrong:
             self.survivors = [host.life for host in self.hosts if host.life is not None and not host.life.router_died]
             # What was answered just now may still be on its way to being forgotten.
             await trio.sleep(2.0)  # virtual
-            self.findings += cluster_checks.leaks(self)
+            self.findings += [*cluster_checks.leaks(self), *cluster_moves.remains(self)]
 
     async def _bury(self) -> None:
         """Let all lives that were killed come to their end, with nothing that they could reach."""
@@ -295,6 +322,8 @@ def simulate(seed: int, *, trace: Trace | None = None, long: bool = False, confi
     outside = here.get(None)
     with _quiet(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Account, "snapshot_every", config.snapshot_every)
+        for owner, name, wrap in cluster_moves.PATCHES:
+            patch.setattr(owner, name, wrap(getattr(owner, name)))
         try:
             run_seeded(seed, run.play, trace=trace)
         except Exception as error:

@@ -20,6 +20,7 @@ from runtime import (
     message,
     monitor,
     self_pid,
+    send_after,
 )
 from runtime.cluster.nodes import NodeDown, NodeUp, monitor_nodes, nodes
 from runtime.kernel.elsewhere import at
@@ -207,19 +208,55 @@ def life_here() -> Life:
 # -- baskets ---------------------------------------------------------------------------------------------
 
 
+@message("tests.cluster.ripe")
+class Ripe:
+    """Of a thing in a basket it is time."""
+
+    id: str
+
+
 class Basket(GenServer):
-    """A volatile entity; every life of it leaves behind what it was given."""
+    """A volatile entity, which goes with its shard; every life of it leaves behind what it was given.
+
+    Attributes:
+        got: all that it was given.
+        unripe: what a timer was set for that has not come.
+    """
 
     def init(self, key: str) -> None:
         self.got: list[str] = []
-        life_here().run.baskets.append((key.partition("/")[2], self.got))
+        self.unripe: dict[str, None] = {}
+        self.life = life_here()
+        self.life.run.baskets.append((key.partition("/")[2], self.got))
 
     def handle_call(self, request: Any, caller: Any) -> Any:
-        self.got.append(request.id)
+        self.take(request.id)
         return len(self.got)
 
     def handle_cast(self, request: Any) -> Any:
-        self.got.append(request.id)
+        self.take(request.id)
+
+    def take(self, id: str) -> None:
+        self.got.append(id)
+        self.unripe[id] = None
+        send_after(0.5 * (len(self.got) % 7), self_pid(), Ripe(id))
+
+    def handle_info(self, message: Any) -> None:
+        if message.id not in self.unripe:
+            self.life.found(f"timer: that of {message.id} has come twice, or of another life")
+        self.unripe.pop(message.id, None)
+
+    def may_sleep(self) -> bool:
+        return not self.unripe
+
+    def hand_over(self) -> object:
+        return tuple(self.got), tuple(self.unripe)
+
+    def take_over(self, value: Any) -> None:
+        got, unripe = value
+        self.got += got
+        self.unripe.update(dict.fromkeys(unripe))
+        self.life.run.sometimes("a basket was moved")
 
 
 # -- processes that hear of each other -------------------------------------------------------------------

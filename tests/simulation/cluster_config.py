@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from runtime.testing import Menu, Weather, swarm
 
+from . import cluster_moves
+
 # Every fault that the nemesis of a cluster knows. Their deeds are in `cluster_strikes`.
 MENU: dict[str, Menu] = {
     "crash": Menu(2.0),
@@ -34,6 +36,7 @@ MENU: dict[str, Menu] = {
     "kill_membership": Menu(1.0),
     "stall_writer": Menu(1.5, (0.1, 12.0)),
     "kill_links": Menu(0.7),
+    "kill_mover": Menu(1.0),
 }
 
 # Where the product or its world can be struck by itself; see `runtime.testing.SeededWorld`.
@@ -44,6 +47,7 @@ SITES = (
     "coordination.made",
     "store.staged",
     "store.synced",
+    *(f"move.{step}" for step in cluster_moves.STEPS),
 )
 
 # Every path that a run may take and that some run has to.
@@ -61,6 +65,7 @@ PATHS = (
     "a teller ran out of patience",
     "an echo answered",
     "unsynced writes were lost",
+    *cluster_moves.PATHS,
 )
 
 
@@ -85,6 +90,9 @@ class Config:
         settles: whether the faults end and all has to be well again; else the run ends among them, with the power
             of all nodes.
         activation: chance of each buggify site to be on.
+        moves: the mean of the seconds between two things that the operator does; 0: there is none.
+        rebalance: whether the nodes even out the load by themselves.
+        grace: seconds for which a node keeps what was moved away.
     """
 
     nodes: int
@@ -104,12 +112,16 @@ class Config:
     seconds: float
     settles: bool
     activation: float
+    moves: float
+    rebalance: bool
+    grace: float
 
 
 def draw(seed: int, *, long: bool = False) -> Config:
     """The run of a seed; a long one has more nodes, goes on for longer and is struck more often."""
     rng = random.Random(f"{seed}/cluster")
-    quiet = rng.random() < 0.08
+    # Where nothing strikes, a move may not be felt at all.
+    quiet = rng.random() < 0.16
     nodes = rng.choice((3, 3, 4, 5, 5, 6, 7) if long else (3, 3, 3, 3, 4, 5))
     return Config(
         nodes=nodes,
@@ -129,4 +141,7 @@ def draw(seed: int, *, long: bool = False) -> Config:
         seconds=rng.uniform(40.0, 120.0) if long else rng.uniform(6.0, 20.0),
         settles=rng.random() < 0.85,
         activation=0.0 if quiet else rng.choice((0.0, 0.2, 0.4)),
+        moves=0.3 if quiet else rng.choice((0.0, 0.3, 1.0, 3.0)),
+        rebalance=rng.random() < 0.4,
+        grace=rng.choice((0.5, 5.0, 300.0)),
     )

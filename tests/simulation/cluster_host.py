@@ -87,6 +87,8 @@ class Life:
                     clear=Clear(beyond=True),
                     coordination=":memory:",
                     shards=config.shards,
+                    rebalance=config.rebalance,
+                    grace=config.grace,
                 )
                 node = Node(host.name, data=f"/simulated/{host.name}", world=host.world, cluster=cluster)
                 async with node:
@@ -157,7 +159,8 @@ class Watched:
     def __init__(self, inner: Journal, host: Host) -> None:
         self.inner = inner
         self.host = host
-        self.claims: dict[int, int] = {}
+        # What a former life has claimed for a move that it did not come to serve is served under that.
+        self.claims = {shard: inner.fence(shard).epoch for shard in inner.staged() if not inner.fence(shard).sealed}
         self.sealed: dict[int, int] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -170,6 +173,24 @@ class Watched:
     def seal(self, shard: int, epoch: int) -> None:
         self.inner.seal(shard, epoch)
         self.sealed[shard] = epoch
+
+    def install(self, shard: int, pieces: Sequence[Any], note: bytes | None = None, claim: int = 0) -> None:
+        self.inner.install(shard, pieces, note, claim)
+        self._not_mine(shard, "puts records into")
+        if claim:
+            self.claims[shard] = claim
+
+    def erase(self, shard: int, limit: int = 2000) -> bool:
+        done = self.inner.erase(shard, limit)
+        # Of what is open it refuses it.
+        self._not_mine(shard, "erases")
+        return done
+
+    def _not_mine(self, shard: int, what: str) -> None:
+        row = self.host.run.observed.rows.get(shard)
+        # Before it is claimed here, what is left of an earlier move may still have to go.
+        if row is not None and row.owner == self.host.name and self.claims.get(shard) == row.epoch:
+            self.host.run.findings.append(f"erased: {self.host.name} {what} shard {shard}, which is its own: {row}")
 
     def fence(self, shard: int) -> Fence:
         found = self.inner.fence(shard)
@@ -322,6 +343,7 @@ class Host:
 
     def stop(self) -> None:
         """Stop in order, and stay down."""
+        self.run.rough()
         self._stop.set()
         if self.life is not None:
             self.life.stopping.set()

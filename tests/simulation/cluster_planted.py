@@ -14,10 +14,12 @@ from runtime.durable.commands import Numbered
 from runtime.durable.fence import NodeFences
 from supervisors.shards import shard
 from supervisors.shards.frames import Carry, Probe
+from supervisors.shards.intake import Intake, Taken
 from supervisors.shards.inward import Inward
-from supervisors.shards.window import Intake, Taken, Window
+from supervisors.shards.window import Window
 
 from .cluster import simulate
+from .cluster_planted_moves import MOVES
 from .planted import Detection, Plant, hunted
 
 
@@ -152,4 +154,5 @@ PLANTED: dict[str, Plant] = {
         "who waits for an answer over a link that is lost is not told", ((Peer, "lose", _callers_forgotten),)
     ),
     "watchers_forgotten": Plant("the monitors of a node that is lost are kept", ((Peer, "lose", _watchers_forgotten),)),
+    **MOVES,
 }

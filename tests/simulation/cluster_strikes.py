@@ -15,6 +15,7 @@ from runtime.kernel.process import here
 from runtime.testing import Fault, Weather, chosen
 
 from .cluster_host import Host
+from .cluster_moves import HARMLESS
 from .strikes import HOUR, LULL
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ClusterNemesis:
                 host = chosen(self.run_of.hosts, fault.choice)
                 assert host is not None
                 if self._strike(fault, host, nursery):
+                    if fault.kind not in HARMLESS:
+                        self.run_of.rough(fault.seconds)
                     self.run_of.trace.note("fault", fault.kind, host.name)
                     self.struck[fault.kind] += 1
 
@@ -89,6 +92,8 @@ class ClusterNemesis:
                 if host.table is None:
                     return False
                 nursery.start_soon(self._stall, host, fault.seconds)
+            case "kill_mover":
+                return self._kill(host, fault, "mover")
             case "kill_links":
                 self.run_of.disturbed("restart", host.name)
                 return self._kill(host, fault, "net_kernel")

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.hashed SEED`: one seeded life of a whole card-room node; prints its trace hash."""
+"""`python -m tests.simulation.hashed SEED...`: seeded lives of a whole card-room node; prints their trace hashes."""
 
 from __future__ import annotations
 
@@ -44,4 +44,6 @@ def digest(seed: int) -> str:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    print(digest(int(sys.argv[1])))
+    for seed in sys.argv[1:]:
+        DISK = MemoryDisk()
+        print(digest(int(seed)))

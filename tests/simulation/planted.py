@@ -23,7 +23,7 @@ from game.messages import Balance, TransferReturned
 from game.table import Table
 from game.wallet import Wallet
 from runtime import AlreadyDone, Numbered, Query, Refused
-from runtime.durable import event_sourced, record
+from runtime.durable import event_sourced, record, recovery
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.gate import NEW, Gate
 from runtime.durable.journal import StoreFull
@@ -193,10 +193,10 @@ def _snapshot_without_replies(original: Any) -> Any:
 
 
 def _recover_without_numbers(original: Any) -> Any:
-    def recover(self: Any, snapshot: Any, entries: Any) -> None:
-        original(self, snapshot, [structs.replace(entry, sender="") for entry in entries])
+    def replay(one: Any, gate: Any, state: Any, sequence: int, entries: Any) -> None:
+        original(one, gate, state, sequence, [structs.replace(entry, sender="") for entry in entries])
 
-    return recover
+    return replay
 
 
 def _forget_old_numbers(original: Any) -> Any:
@@ -336,7 +336,7 @@ def _own_dice(original: Any) -> Any:
     return lambda _dice: original(random.Random())
 
 
-_ACCEPT, _ANSWERED, _RECOVER, _TAKE_SNAPSHOT = map(name, ("accept", "answered", "recover", "take_snapshot"))
+_ACCEPT, _ANSWERED, _TAKE_SNAPSHOT = map(name, ("accept", "answered", "take_snapshot"))
 
 PLANTED: dict[str, Plant] = {
     "told_before_commit": Plant(
@@ -361,7 +361,7 @@ PLANTED: dict[str, Plant] = {
         "a snapshot leaves out the kept replies", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_without_replies),)
     ),
     "dedup_forgotten_at_replay": Plant(
-        "a replayed entry leaves no reply", ((EventSourced, _RECOVER, _recover_without_numbers),)
+        "a replayed entry leaves no reply", ((recovery, "replay", _recover_without_numbers),)
     ),
     "dedup_by_window_only": Plant(
         "a number whose reply is no longer kept counts as new", ((Gate, "known", _forget_old_numbers),)

@@ -44,7 +44,7 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 
     def told(hash_seed: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation.run", "--cluster", "--seed", "2003"],
+            [sys.executable, "-m", "tests.simulation.run", "--cluster", "--seed", "2005"],
             capture_output=True,
             text=True,
             timeout=120,
@@ -56,7 +56,7 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 
     one = told("1")
     assert told("2") == one
-    assert re.search(r"seed 2003: [1-9]\d* steps, .* answers, [0-9a-f]{32}\n", one)
+    assert re.search(r"seed 2005: [1-9]\d* steps, .* answers, [0-9a-f]{32}\n", one)
     assert re.fullmatch(r"simulation seeds=1 passed=1 failed=0 faults=\{.+\}", one.splitlines()[-1])
 
 
