@@ -42,7 +42,7 @@ class Row:
     runs: list[float] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
     beam: float | None = None
-    peers: dict[str, float] = field(default_factory=dict)
+    peers: dict[str, float | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As docs/contracts.md has it; null for what did not run."""
@@ -53,7 +53,7 @@ class Row:
             "ours": _median(self.runs),
             "floor": _median(self.floors),
             "beam": round(self.beam, 3) if self.beam is not None else None,
-            "peers": {peer: round(value, 3) for peer, value in self.peers.items()},
+            "peers": {peer: round(value, 3) if value is not None else None for peer, value in self.peers.items()},
             "runs": [round(one, 3) for one in self.runs],
         }
 
@@ -99,6 +99,8 @@ def tell(rows: list[Row], as_json: bool) -> None:
         beam = f"  (BEAM {found['beam']:,})" if found["beam"] is not None else ""
         print(f"{row.name:<52}{found['ours']:>14,} {row.unit}{floor}{beam}")
         for peer, value in found["peers"].items():
+            if value is None:
+                continue  # it did not run
             print(f"    {peer:<48}{value:>14,} {row.unit}")
     if as_json:
         machine = {
