@@ -11,7 +11,7 @@ from tests.support.source import ROOT
 RUN = ROOT / ".ci" / "run"
 STAGES = [
     *("setup", "lint", "types", "imports", "test", "conformance"),
-    *("replay", "demo", "simulation", "crash", "faults", "wheel"),
+    *("replay", "demo", "model", "simulation", "crash", "faults", "wheel"),
 ]
 
 

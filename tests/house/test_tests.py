@@ -21,6 +21,8 @@ def settling_sleeps(source: Source) -> Iterator[int]:
     Time is virtual in a function that takes one of pytest-trio's clocks, and on a line that says `# virtual`
     because a caller runs it under a mock clock.
     """
+    if "sleep" not in source.text:
+        return
     waiting: list[tuple[ast.AST, bool]] = [(source.tree, False)]
     while waiting:
         node, virtual = waiting.pop()

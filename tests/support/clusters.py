@@ -78,18 +78,19 @@ class Machines:
         return Node(name, data=data, world=self.world(host), stop_timeout=30.0, cluster=self.cluster(name, **more))
 
     async def start(self, name: str, *, data: str | None = None, **more: Any) -> Node:
-        """Start a node with the application; returns when it is up, raises what its start raises."""
+        """Start a node with the application, or another `application`; returns when it is up, raises as that does."""
+        application = more.pop("application", self._application)
         node = self.node(name, data=data, **more)
-        await self._nursery.start(self._live, node)
+        await self._nursery.start(self._live, node, application)
         return node
 
-    async def _live(self, node: Node, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _live(self, node: Node, application: Any, *, task_status: trio.TaskStatus[None]) -> None:
         name = node.name
         stop = trio.Event()
         try:
             with trio.CancelScope() as life:
                 async with node:
-                    await node.start(self._application)
+                    await node.start(application)
                     self.nodes[name], self._lives[name], self._stops[name] = node, life, stop
                     self.ended.pop(name, None)
                     task_status.started()

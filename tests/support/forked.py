@@ -7,6 +7,7 @@ make hundreds of them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -18,7 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 
 def run_forked(
@@ -59,15 +60,77 @@ def run_forked(
         return subprocess.CompletedProcess(list(arguments), code, files[1].read().decode(), files[2].read().decode())
 
 
+class Forked:
+    """A command that runs in a forked child, with those methods of `subprocess.Popen` that tests use.
+
+    Args:
+        main, arguments, cwd, env: as `run_forked` has them.
+        stderr: where its stderr goes.
+    """
+
+    def __init__(
+        self,
+        main: Callable[[list[str]], int],
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stderr: IO[str],
+    ) -> None:
+        self.returncode: int | None = None
+        reading, writing = os.pipe()
+        with open(writing, "wb") as stdout, open(os.devnull, "rb") as stdin:
+            self.pid = os.fork()
+            if self.pid == 0:
+                os.close(reading)
+                _child(main, list(arguments), cwd, env, (stdin, stdout, stderr))
+        self.stdout = open(reading)  # noqa: SIM115  # closed at its end
+        self._ends = os.pidfd_open(self.pid)
+
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.wait(None)
+        os.close(self._ends)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it has not ended."""
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._ends, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """Its exit code, as Popen has it; None while it runs."""
+        try:
+            return self.wait(0.0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None) -> int:
+        """Wait for its end; its exit code. subprocess.TimeoutExpired after that many seconds."""
+        if self.returncode is None:
+            if not select.select([self._ends], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("banyan", timeout or 0.0)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
 def _child(
     main: Callable[[list[str]], int],
     arguments: list[str],
     cwd: Path,
     env: Mapping[str, str],
-    files: Sequence[IO[bytes]],
+    files: Sequence[IO[Any]],
 ) -> NoReturn:
     code = 1
     try:
+        # What was there before is not looked through again, nor copied for it.
+        gc.freeze()
         for number, file in enumerate(files):
             os.dup2(file.fileno(), number)
         sys.stdin, sys.stdout, sys.stderr = (open(number, "r" if number == 0 else "w") for number in range(3))  # noqa: SIM115  # they live as long as the child
@@ -81,6 +144,10 @@ def _child(
         os.environ.clear()
         os.environ.update(env)
         sys.path.insert(0, str(cwd))
+        # What lies there may change within a second, which bytecode would not notice.
+        sys.dont_write_bytecode = True
+        for module in cwd.glob("*.py"):
+            sys.modules.pop(module.stem, None)
         sys.argv = ["banyan", *arguments]
         code = _code_of(main, arguments)
         sys.stdout.flush()

@@ -21,6 +21,8 @@ PACKAGES = ("runtime", "supervisors", "game")
 
 # A reason is words, not a mark: three letters in a row at least twice.
 _REASON = re.compile(r"[^\W\d_]{2,}.*[^\W\d_]{3,}")
+# Tokens before and between statements.
+_NOTHING = {tokenize.ENCODING, tokenize.COMMENT, tokenize.NL}
 _ALLOWED = re.compile(r"#\s*allowed:(.*)")
 
 
@@ -44,6 +46,15 @@ class Source:
     def nodes(self) -> list[ast.AST]:
         """Every node of the tree; walked once for all who look for something."""
         return list(ast.walk(self.tree))
+
+    @functools.cached_property
+    def opens_with_a_string(self) -> bool:
+        """Whether its first statement is a string that says something; the rest is not looked at."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        told = [t for t, _ in zip((t for t in tokens if t.type not in _NOTHING), range(2), strict=False)]
+        if [token.type for token in told] == [tokenize.STRING, tokenize.NEWLINE]:
+            return bool(ast.literal_eval(told[0].string).strip())
+        return bool(ast.get_docstring(self.tree))
 
     @functools.cached_property
     def names(self) -> list[tuple[int, str]]:
