@@ -16,7 +16,6 @@ from typing import Any
 from runtime.durable.journal import Journal, StoreDamaged
 from runtime.durable.record import Entry, Snapshot
 from tests.simulation.inside import Replies, outcome_of, replayed, replies_of, state_of
-from tests.simulation.inside import name as inside
 
 from .bank import BELL, EVERYONE, PURSES, SESSIONS, Bell, Closed, Moved, Paid, Purse, Rung, command_of, name_of
 
@@ -55,8 +54,7 @@ class Verdict:
 
 def recovered(key: str, snapshot: Snapshot | None, entries: list[Entry]) -> tuple[object, Replies]:
     """The state and the kept replies that a recovery makes of these, without running the process."""
-    one = replayed(Bell if key == BELL else Purse, key, [])
-    getattr(one, inside("recover"))(snapshot, entries)
+    one = replayed(Bell if key == BELL else Purse, key, entries, snapshot)
     return state_of(one), replies_of(one)
 
 

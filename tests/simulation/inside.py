@@ -8,7 +8,7 @@ from runtime.behaviours.gen import Ack
 from runtime.codec.cbor import decode
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.gate import Gate
-from runtime.durable.record import Entry
+from runtime.durable.record import Entry, Snapshot
 from runtime.durable.recovery import recover
 from runtime.kernel.process import Process
 
@@ -50,18 +50,20 @@ def durable(process: Process) -> EventSourced[Any, Any] | None:
     return None
 
 
-def replayed(kind: type[EventSourced[Any, Any]], key: str, entries: list[Entry]) -> EventSourced[Any, Any]:
-    """A process as its entries alone make it, without running it."""
+def replayed(
+    kind: type[EventSourced[Any, Any]], key: str, entries: list[Entry], snapshot: Snapshot | None = None
+) -> EventSourced[Any, Any]:
+    """A process as its entries make it, all of them or those after a snapshot, without running it."""
     one = kind()
     one.key = key
     gate: Gate[Any] = Gate(None)
-    recover(one, gate, key, None, entries, _no_journal)
+    recover(one, gate, key, snapshot, entries, _no_journal)
     setattr(one, name("gate"), gate)
     return one
 
 
 def _no_journal() -> NoReturn:
-    raise AssertionError("without a snapshot nobody asks for the whole history")
+    raise AssertionError("no snapshot here is of an older schema, so nobody asks for the whole history")
 
 
 def stand_at(process: EventSourced[Any, Any], state: object, sequence: int) -> None:
