@@ -118,6 +118,9 @@ def _tell_watchers(original: Any) -> Any:
 
 def _timers_stay(original: Any) -> Any:
     def pack_entity(case: Any, *more: Any) -> bytes:
+        # Stopped, because the stand-in would pass on what they send.
+        for timer in case.timers:
+            timer.stop()
         case.timers = []
         packed: bytes = original(case, *more)
         return packed
@@ -165,7 +168,7 @@ MOVES: dict[str, Plant] = {
     ),
     "void_move_left": Plant("what was staged for a void move is left", ((TargetWork, "_erase", _leave_staged),)),
     "watchers_told": Plant("who watches a process that moves is told", ((Departed, "stand_for", _tell_watchers),)),
-    "timers_stay": Plant("timers do not go with their process", ((leaving, "pack_entity", _timers_stay),)),
+    "timers_stay": Plant("timers end with the process that goes", ((leaving, "pack_entity", _timers_stay),)),
     "timers_doubled": Plant("a timer goes with its process twice", ((leaving, "pack_entity", _timers_twice),)),
     "rows_stay": Plant("what a shard's senders were answered stays behind", ((Intake, "packed", _rows_stay),), 150),
 }
