@@ -27,12 +27,10 @@ def test_thousands_of_waits_are_broken_without_damage(caplog):
 @pytest.mark.processes
 @pytest.mark.parametrize("part", ["everywhere", "sections", "awaits"])
 def test_without_a_part_of_the_protection_damage_is_found(part):
-    """Raised anywhere, in a protected section, or before an `await`: the same run tells."""
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.unit.node.stress", "600", part],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Raised anywhere, in a protected section, or before an `await`: the same run tells, or never ends."""
+    command = [sys.executable, "-m", "tests.unit.node.stress", "600", part]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return  # Trio's run was damaged so that nothing wakes it any more
     assert run.returncode != 0 or "damage:" in run.stdout
