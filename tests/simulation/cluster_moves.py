@@ -201,7 +201,8 @@ class Watcher:
                 if self._owner(key) != moved:
                     run.sometimes("a watched process was moved")
             else:
-                if written and began > run.rough_until and struck == run.entities_struck():
+                quiet = began > run.rough_until and struck == run.entities_struck()
+                if written and quiet and not self._claimed_anew(moved, self._owner(key)):
                     self.life.found(f"down: {self.life.name} was told that {key} has ended, which lives: {down}")
                 await trio.sleep(0.1)  # virtual
         run.busy.remove(self.name)
@@ -209,7 +210,12 @@ class Watcher:
     def _disks(self) -> list[Any]:
         return [host.disk for host in self.run.hosts]
 
-    def _owner(self, key: str) -> object:
+    @staticmethod
+    def _claimed_anew(before: Any, after: Any) -> bool:
+        """Whether the owner has lost its lease and claimed the shard again, which ends what ran in it."""
+        return before is not None and after is not None and after.owner == before.owner and after.epoch > before.epoch
+
+    def _owner(self, key: str) -> Any:
         return self.run.observed.rows.get(shard_of(BANK, key, self.run.config.shards))
 
 
