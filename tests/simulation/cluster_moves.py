@@ -202,6 +202,7 @@ class Watcher:
                     run.sometimes("a watched process was moved")
             else:
                 quiet = began > run.rough_until and struck == run.entities_struck()
+                await trio.sleep(3.0)  # virtual  # so long an owner that has lost its lease may take to claim again
                 if written and quiet and not self._claimed_anew(moved, self._owner(key)):
                     self.life.found(f"down: {self.life.name} was told that {key} has ended, which lives: {down}")
                 await trio.sleep(0.1)  # virtual
@@ -212,8 +213,13 @@ class Watcher:
 
     @staticmethod
     def _claimed_anew(before: Any, after: Any) -> bool:
-        """Whether the owner has lost its lease and claimed the shard again, which ends what ran in it."""
-        return before is not None and after is not None and after.owner == before.owner and after.epoch > before.epoch
+        """Whether the owner has lost its lease and claimed the shard again, which ends what ran in it; or may have.
+
+        A move raises the epoch by one and changes the owner. Whatever else has happened raised it too.
+        """
+        if before is None or after is None or after.epoch <= before.epoch:
+            return False
+        return bool(after.owner == before.owner or after.epoch > before.epoch + 1)
 
     def _owner(self, key: str) -> Any:
         return self.run.observed.rows.get(shard_of(BANK, key, self.run.config.shards))
