@@ -104,7 +104,8 @@ class LmdbCoordination:
         try:
             boot.make(path)
             _check_directory(path)
-            environment = boot.environment(path, _MAP_SIZE, read_only=False, metasync=False)
+            # What metasync would keep is in the notes: see above, and decision 0017.
+            environment = boot.environment(path, _MAP_SIZE, read_only=False, metasync=False)  # allowed: it is noted
             with environment.begin() as txn:
                 begun = _has_format(path, txn)
             if not begun:

@@ -284,7 +284,7 @@ async def test_a_note_that_followed_what_is_lost_is_never_made(tmp_path: Path) -
 
 
 STOPS = """
-import os, signal, sys, trio
+import os, signal, sys, threading, trio
 from runtime.backends.coordination_lmdb import LmdbCoordination
 from supervisors.node.boot import RealWorld
 
@@ -296,6 +296,8 @@ async def main():
         note(*args)
         print("noted", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
+        # The signal goes to the main thread; until that has stopped the others, this one could go on and commit.
+        threading.Event().wait()
     store._note = stops
     await store.compare_and_set([("a", 1, sys.argv[2].encode())])
 

@@ -8,35 +8,15 @@ from typing import Any
 import pytest
 import trio
 
-from runtime import EventSourced, message
 from runtime.observe.protocol import Refusal
 from supervisors import Supervisor, region
 from supervisors.node.steering import ShardSteering
 from supervisors.shards.rebalancer import facts_of
 from tests.support.clusters import Machines, clustered
+from tests.unit.node.test_cluster import Till
 
 SHARDS = 8
 TILLS = [f"t{number}" for number in range(24)]
-
-
-@message("node.steering.paid")
-class Paid:
-    """An amount."""
-
-    amount: int
-
-
-class Till(EventSourced[int, Paid]):
-    """Durable: the sum of what was paid."""
-
-    def initial(self, key: str) -> int:
-        return 0
-
-    def handle(self, state: int, command: Any) -> Any:
-        return Paid(command), state + command
-
-    def apply(self, state: int, event: Paid) -> int:
-        return state + event.amount
 
 
 class Shop(Supervisor):
