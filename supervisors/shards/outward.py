@@ -253,8 +253,17 @@ class Outward:
             self.placed(shard)
 
     def pass_on(self, shard: int, owner: Owner, begun: set[int], queues: dict[str, list[Command]]) -> None:
-        """It has gone to another node: what waits goes there; see `Window.number_anew`."""
-        opened = self._pinned.pop(shard, None)
+        """It has gone to another node: what waits goes there; see `Window.number_anew`.
+
+        A shard that was lost before is pinned no more, and nobody is left here with anything of its senders: what its
+        window has may have been sent to the next owner already, and keeps its numbers.
+        """
+        if shard not in self._pinned:
+            window = self.windows.get(shard)
+            if window is not None:
+                self.send(window, window.moved(*owner))
+            return
+        opened = self._pinned.pop(shard)
         if queues or shard in self.windows:
             window = self.window(shard)
             window.number_anew(begun, queues)

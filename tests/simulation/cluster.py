@@ -38,6 +38,8 @@ from .room import Outcome, TooLong, _difference, _leaves, _quiet
 ENTITIES = ("event_sourced.accepted", "event_sourced.committed", "store.staged", "store.synced")
 # Within so many virtual seconds after the last fault all must be well again.
 LIVENESS = 30.0
+# What is left over after that stays for more than so many.
+LINGERS = 10.0
 # A run takes some 10,000 steps. One that takes this many is busy with nothing.
 MOST_STEPS = 400_000
 # Seconds of silence between two nodes that may have made one take the other for dead; heartbeats come once a second.
@@ -281,9 +283,21 @@ class Run:
         self.findings += [f"liveness: {text}" for text in wrong]
         if not wrong:
             self.survivors = [host.life for host in self.hosts if host.life is not None and not host.life.router_died]
-            # What was answered just now may still be on its way to being forgotten.
+            self.findings += await self._left()
+
+    async def _left(self) -> list[str]:
+        """What is left over when nobody asks anything.
+
+        What was answered just now may still be on its way to being forgotten, and the nodes even out their load by
+        themselves: so there has to be a moment, soon, in which nothing is left.
+        """
+        found: list[str] = []
+        with trio.move_on_after(LINGERS):
             await trio.sleep(2.0)  # virtual
-            self.findings += [*cluster_checks.leaks(self), *cluster_moves.remains(self)]
+            # Of what goes away by itself nobody is told.
+            while found := [*cluster_checks.leaks(self), *cluster_moves.remains(self)]:  # noqa: ASYNC110  # as above
+                await trio.sleep(0.25)  # virtual
+        return found
 
     async def _bury(self) -> None:
         """Let all lives that were killed come to their end, with nothing that they could reach."""

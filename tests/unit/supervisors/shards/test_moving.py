@@ -551,3 +551,24 @@ async def test_nobody_waits_who_cannot_be_answered():
             await w.copy("a", "b", shard)
             await w.retire("a", shard, await w.arrive("b", shard, packed))
         assert (await w.on("a", accounts.call, "x", Deposit(1))) % 10 == 2
+
+
+async def test_what_was_sent_to_the_next_owner_is_not_sent_again_when_the_move_ends():
+    """A node that has lost a sealed shard, and heard from its next owner, is then told that it has moved: no matter."""
+    async with world("ab", TRAVELLERS) as w:
+        shard = w.net["a"].table.names["region/traveller"].behaviour.outward.shard_of("x")
+        assert await w.on("a", travellers.call, "x", Deposit(1)) == 1
+        assert await w.freeze("a", shard)
+        packed = await w.seal("a", shard)
+        await w.copy("a", "b", shard)
+        del w.views["a"].rows[shard]
+        w.tell()
+        await settled()
+        async with trio.open_nursery() as nursery:
+            for request in (Nap(2.0), Deposit(2)):
+                nursery.start_soon(w.on, "a", travellers.call, "x", request)
+                await settled()
+            pids = await w.arrive("b", shard, packed)
+            await settled()
+            await w.retire("a", shard, pids)
+        assert await w.on("b", travellers.call, "x", Log()) == (1, 2)
