@@ -3,11 +3,12 @@
     python -m benchmarks move --json [--only pause] [--only drain] [--only join] [--size 1] [--size 64] [--size 512]
 
 Two nodes have the shards, a third the clients; for `join` a fourth comes. A client has one entity, sends it a cast and
-a call, and waits 10 ms. Each number of a client is looked for in its entity at the end: what is missing is lost, what
-is there twice is doubled, what came after a higher one is reordered.
+a call, and waits 10 ms; of the shard that is moved one client calls without a break. Each number of a client is looked
+for in its entity at the end: what is missing is lost, what is there twice is doubled, what came after a higher one is
+reordered.
 
-The pause is from the moment at which the source begins to freeze the shard until the first reply of one of its entities
-from the target has come to a client. casty, which has such a thing too (`leave`), needs Python 3.12.
+The pause is from the moment at which the source begins to freeze the shard until the first reply of the target has come
+to that client, who waits for one whenever that is. casty, which has such a thing too (`leave`), needs Python 3.12.
 """
 
 from __future__ import annotations
@@ -190,8 +191,9 @@ def pauses(megabytes: int, times: int) -> list[Row]:
         shard, beside = a.ask("shards")[:2]
         other = b.ask("shards")[0]
         a.ask("fill", shard=shard, megabytes=megabytes)
-        keys = [key for one in (shard, beside, other) for key in c.ask("keys", shard=one, many=EACH)]
-        c.ask("begin", keys=keys)
+        waiting, *keys = c.ask("keys", shard=shard, many=1 + EACH)
+        keys += [key for one in (beside, other) for key in c.ask("keys", shard=one, many=EACH)]
+        c.ask("begin", keys=keys, waiting=[waiting])
         time.sleep(1.0)  # noqa: TID251  # as above: until its entities run
         idle = (time.monotonic(), time.monotonic() + IDLE)
         time.sleep(IDLE)  # noqa: TID251  # as above
@@ -204,19 +206,16 @@ def pauses(megabytes: int, times: int) -> list[Row]:
                 source, target = target, source
             time.sleep(0.2)  # noqa: TID251  # as above: what was moved away is erased before it comes back
         told = c.ask("end")
-    return _pause_rows(f"{megabytes} MB", shard, moves, told, idle)
+    return _pause_rows(f"{megabytes} MB", moves, told, idle)
 
 
-def _pause_rows(
-    name: str, shard: int, moves: list[dict[str, Any]], told: dict[str, Any], idle: tuple[float, float]
-) -> list[Row]:
+def _pause_rows(name: str, moves: list[dict[str, Any]], told: dict[str, Any], idle: tuple[float, float]) -> list[Row]:
     calls: list[Call] = told["took"]
+    waited: list[Call] = told["waited"]
     done = [move for move in moves if not move["why"]]
     paused, copied, during = [], [], []
     for move in done:
-        first = [
-            ended for _, ended, of, node in calls if of == shard and node == move["target"] and ended > move["froze"]
-        ]
+        first = [ended for _, ended, _, node in waited if node == move["target"] and ended > move["froze"]]
         if first:
             paused.append(min(first) - move["froze"])
         copied.append(move["bytes"] / (move["froze"] - move["asked"]) / 1e6)

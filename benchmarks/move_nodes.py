@@ -150,34 +150,57 @@ def note_freezes() -> None:
 
 
 class Load:
-    """Clients with one entity each: a cast and a call, then a pause, and so on."""
+    """Clients with one entity each: a cast and a call, then a pause, and so on; and some who call without a pause.
 
-    def __init__(self, keys: list[str]) -> None:
-        self.sent = dict.fromkeys(keys, 0)
+    Args:
+        keys: of the first kind.
+        waiting: of those who always wait for a reply: so there is one to be given first when a shard has moved.
+    """
+
+    def __init__(self, keys: list[str], waiting: list[str]) -> None:
+        self.sent = dict.fromkeys([*keys, *waiting], 0)
         self.failed: list[str] = []
         # (begun, ended, shard, node) of each call.
         self.took: list[tuple[float, float, int, str]] = []
         self._stop = False
-        self._left = len(keys)
+        # Those who only wait, in the same way.
+        self.waited: list[tuple[float, float, int, str]] = []
+        self._left = len(self.sent)
         self._stopped = trio.Event()
         for place, key in enumerate(keys):
             spawn(self._client, key, place / len(keys))
+        for key in waiting:
+            spawn(self._wait, key)
 
     async def _client(self, key: str, first: float) -> None:
-        shard = counters.shard(key)
         await trio.sleep(first * PAUSE)
         while not self._stop:
             try:
                 await counters.cast(key, Count(self.sent[key] + 1), timeout=PATIENCE)
                 self.sent[key] += 1
-                begun = time.monotonic()
-                node, _ = await counters.call(key, Count(self.sent[key] + 1), timeout=PATIENCE)
-                self.sent[key] += 1
-                self.took.append((begun, time.monotonic(), shard, node))
+                await self._call(key, self.took)
             except Exception as error:  # what a client sees is what is measured
                 self.failed.append(repr(error))
                 break
             await trio.sleep(PAUSE)
+        self._over()
+
+    async def _wait(self, key: str) -> None:
+        while not self._stop:
+            try:
+                await self._call(key, self.waited)
+            except Exception as error:  # as above
+                self.failed.append(repr(error))
+                break
+        self._over()
+
+    async def _call(self, key: str, took: list[tuple[float, float, int, str]]) -> None:
+        begun = time.monotonic()
+        node, _ = await counters.call(key, Count(self.sent[key] + 1), timeout=PATIENCE)
+        self.sent[key] += 1
+        took.append((begun, time.monotonic(), counters.shard(key), node))
+
+    def _over(self) -> None:
         self._left -= 1
         if not self._left:
             self._stopped.set()
@@ -255,17 +278,17 @@ class Answers:
                 nursery.start_soon(some)
         return count
 
-    async def begin(self, keys: list[str]) -> int:
+    async def begin(self, keys: list[str], waiting: list[str] | None = None) -> int:
         """Begin the load."""
         gc.collect()
-        self.load = Load(keys)
+        self.load = Load(keys, waiting or [])
         return len(keys)
 
     async def end(self) -> Any:
         """End it, and tell what it found: its calls as (begun, ended, shard, node), too."""
         assert self.load is not None
         found = await self.load.stop()
-        return found | {"took": self.load.took}
+        return found | {"took": self.load.took, "waited": self.load.waited}
 
     async def move(self, shard: int, target: str) -> Any:
         """Move a shard, to the end of it."""

@@ -48,6 +48,10 @@ class Group(Waiting):
     def __len__(self) -> int:
         return len(self.entries) + len(self.snapshots)
 
+    def has(self, key: str) -> bool:
+        """Whether something of a key is in it."""
+        return any(one.key == key for one in self.entries) or any(one.key == key for one in self.snapshots)
+
     def keep(self, snapshot: Snapshot, floor: int) -> None:
         """Take a snapshot and its key's new floor, 0 for none."""
         self.snapshots.append(snapshot)

@@ -3,7 +3,7 @@
 A durable process hands it entries and goes on; the writer commits what has come, as one group, and tells
 each process how far its entries are on the disk. It waits a few passes of the loop for those that were
 just answered to come back with their next command. A process that recovers reads through the writer, which
-first commits what a predecessor had handed over, so that no late entry of the dead can follow.
+first commits what a predecessor of the same key had handed over, so that no late entry of the dead can follow.
 
 The commit runs inline, on the loop: a thread starves beside a busy loop (it waits for the GIL around
 every put), and a commit takes 0.2-8 ms. `docs/decisions/0003-inline-commit.md` has the figures.
@@ -271,17 +271,19 @@ class JournalWriter(Behaviour):
         self._watched.pop(shard, None)
 
     def head(self, key: str) -> int:
-        """The last entry of a key, after committing all that was handed over."""
-        if self._group:
+        """The last entry of a key, after committing what was handed over of it."""
+        if self._group.has(key):
             self.flush()
         return self.journal.head(key)
 
     def load(self, key: str) -> tuple[Snapshot | None, list[Entry]]:
-        """The newest snapshot of a key and the entries after it, after committing all that was handed over.
+        """The newest snapshot of a key and the entries after it, after committing what was handed over of it.
+
+        Others' entries wait for their own time: when many processes start at once, each would cost a commit.
 
         Raises: StoreDamaged, StoreNewer: the key's own records; the store serves the others.
         """
-        if self._group:
+        if self._group.has(key):
             self.flush()
         return self.journal.load(key)
 

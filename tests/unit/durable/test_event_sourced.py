@@ -140,6 +140,21 @@ async def test_a_process_goes_on_while_its_commits_are_under_way(node, purse):
     assert writer_of(node.table).groups == before + 1
 
 
+async def test_a_process_that_starts_has_nothing_committed_but_its_own(node, purse):
+    """Others' entries wait for their own group; what a predecessor of the same key had handed over is committed."""
+    pid = await purse()
+    await sys.suspend(WRITER)
+    outcome = await asked(call, pid, Take(1))
+    before = writer_of(node.table).groups
+    await purse("other")
+    assert (writer_of(node.table).groups, outcome) == (before, [])
+    again = await start(Purse, "purse")
+    await settled()
+    assert (writer_of(node.table).groups, outcome) == (before + 1, [9])
+    assert await call(again, Read()) == 9
+    await sys.resume(WRITER)
+
+
 async def test_a_command_repeated_while_under_way_is_applied_once(node, purse):
     """The same number again gets the same reply, when the first is committed."""
     pid = await purse()
