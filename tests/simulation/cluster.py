@@ -28,7 +28,7 @@ from runtime.testing import Network, SharedCoordination, Trace, left_over, plan,
 
 from . import checks, cluster_checks, cluster_moves
 from .cluster_bank import Account
-from .cluster_clients import Customer, Operation, Teller
+from .cluster_clients import Auditor, Customer, Operation, Teller
 from .cluster_config import Config, draw
 from .cluster_host import Host, Life
 from .cluster_strikes import ClusterNemesis
@@ -112,6 +112,7 @@ class Run:
         closing: nobody is to ask anything new.
         survivors: lives that were there when all had settled.
         rough_until: until then something may be felt that ends a process.
+        lapses: by node, when it last lost all its shards at once.
     """
 
     def __init__(self, seed: int, config: Config, trace: Trace) -> None:
@@ -131,6 +132,7 @@ class Run:
         self.lost = config.lost
         self.survivors: list[Life] = []
         self.rough_until = 0.0
+        self.lapses: dict[str, float] = {}
         self.hosts = [Host(name, self) for name in "abcdefg"[: config.nodes]]
         self.nemesis = ClusterNemesis(self)
         self.seconds = 0.0
@@ -273,6 +275,8 @@ class Run:
             for life in host.lives:
                 life.line.lost = 0.0
         self.closing = True
+        if not self.config.remember:
+            clients.start_soon(Auditor(self, "auditor").visit, name="customer auditor")
         wrong = ["nothing was looked at"]
         with trio.move_on_after(LIVENESS):
             while wrong:

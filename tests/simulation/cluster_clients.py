@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -242,3 +243,24 @@ class Customer(Asker):
                 self.heard(operation, reply)
                 break
             await self.pause()
+
+
+class Auditor(Asker):
+    """Has every account started once: one that is not remembered pays what it owes when somebody asks for it."""
+
+    async def visit(self) -> None:
+        """Go from one to the next, by way of any node."""
+        for number in range(1, self.run.config.accounts + 1):
+            while not await self._wake(f"a{number}"):  # noqa: ASYNC110  # a node that comes up rings nothing
+                await trio.sleep(0.5)  # virtual
+
+    async def _wake(self, key: str) -> bool:
+        host = self.dice.choice(self.run.hosts)
+        if host.life is None or host.life.table is None:
+            return False
+        here.set(host.life.table)
+        # As with a customer.
+        with suppress(CallFailed, NoProcess, trio.TooSlowError), trio.fail_after(4.0):
+            await accounts.start(key, timeout=3.0)
+            return True
+        return False

@@ -119,7 +119,13 @@ class Life:
         self.run.network.crash(self.host.name)
         self.host.disk.crash()
 
+    def lapse(self) -> None:
+        """It has lost all its shards at once, which ends what runs in them."""
+        self.run.lapses[self.host.name] = trio.current_time()
+
     def _crashed(self, report: CrashReport) -> None:
+        if report.label == "Membership":
+            self.lapse()
         if report.label == "Router":
             self.router_died = True
         if not _cluster_explains(report.reason):

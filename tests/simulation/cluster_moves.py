@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import trio
 
 from runtime import KILL, CallFailed, Down, NoProcess, call, demonitor, exit, monitor
+from runtime.cluster.membership import Ceased, Membership
 from runtime.cluster.placement import shard_of
 from runtime.kernel.process import here
 from runtime.kernel.selective import ReceiveTimeout, receive
@@ -163,7 +164,22 @@ async def _perhaps(life: Life, site: str) -> None:
         await trio.sleep(host.world.random.uniform(0.0, 3.0))  # virtual
 
 
-PATCHES: Final = ((SourceWork, "do", on_the_brink), (TargetWork, "do", on_the_brink))
+def noting_lapses(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a membership that tells its node's processes something: whether its node has lost all shards at once."""
+
+    def tell(self: Membership, message: object) -> None:
+        if isinstance(message, Ceased):
+            cast("Life", self._process.table.services[LIFE]).lapse()
+        original(self, message)
+
+    return tell
+
+
+PATCHES: Final = (
+    (SourceWork, "do", on_the_brink),
+    (TargetWork, "do", on_the_brink),
+    (Membership, "_tell", noting_lapses),
+)
 
 
 # -- who watches -----------------------------------------------------------------------------------------
@@ -202,24 +218,14 @@ class Watcher:
                     run.sometimes("a watched process was moved")
             else:
                 quiet = began > run.rough_until and struck == run.entities_struck()
-                await trio.sleep(3.0)  # virtual  # so long an owner that has lost its lease may take to claim again
-                if written and quiet and not self._claimed_anew(moved, self._owner(key)):
+                owners = {row.owner for row in (moved, self._owner(key)) if row is not None}
+                if written and quiet and not any(run.lapses.get(owner, -1.0) >= began - 1.0 for owner in owners):
                     self.life.found(f"down: {self.life.name} was told that {key} has ended, which lives: {down}")
                 await trio.sleep(0.1)  # virtual
         run.busy.remove(self.name)
 
     def _disks(self) -> list[Any]:
         return [host.disk for host in self.run.hosts]
-
-    @staticmethod
-    def _claimed_anew(before: Any, after: Any) -> bool:
-        """Whether the owner has lost its lease and claimed the shard again, which ends what ran in it; or may have.
-
-        A move raises the epoch by one and changes the owner. Whatever else has happened raised it too.
-        """
-        if before is None or after is None or after.epoch <= before.epoch:
-            return False
-        return bool(after.owner == before.owner or after.epoch > before.epoch + 1)
 
     def _owner(self, key: str) -> Any:
         return self.run.observed.rows.get(shard_of(BANK, key, self.run.config.shards))
