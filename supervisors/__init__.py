@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .application import Application, check_settings, current_application, get_all_env, get_env, put_env
     from .backoff import Backoff
+    from .children import (
+        ChildRefused,
+        count_children,
+        delete_child,
+        get_childspec,
+        restart_child,
+        start_child,
+        terminate_child,
+        which_children,
+    )
     from .dynamic import DynamicSupervisor
     from .node.applications import NotStarted
     from .node.boot import open_store
@@ -18,17 +28,7 @@ if TYPE_CHECKING:
     from .shards.region import Region, ShardFact, region, shard_facts
     from .specs import BadCombination, BadSpec, ChildSpec, DuplicateChild, check_childspecs, child
     from .strategy import ChildInfo, Counts, FailedToStart
-    from .supervisor import (
-        ChildRefused,
-        Supervisor,
-        count_children,
-        delete_child,
-        get_childspec,
-        restart_child,
-        start_child,
-        terminate_child,
-        which_children,
-    )
+    from .supervisor import Supervisor
     from .tasks import Task, TaskExit, TaskReply, TaskSupervisor, async_stream
 
 __all__ = [
@@ -91,7 +91,7 @@ _HOMES = {
     "BadKey": "shards.failures",
     "BadSpec": "specs",
     "ChildInfo": "strategy",
-    "ChildRefused": "supervisor",
+    "ChildRefused": "children",
     "ChildSpec": "specs",
     "Cluster": "node.cluster",
     "Counts": "strategy",
@@ -117,22 +117,22 @@ _HOMES = {
     "check_childspecs": "specs",
     "check_settings": "application",
     "child": "specs",
-    "count_children": "supervisor",
+    "count_children": "children",
     "current_application": "application",
-    "delete_child": "supervisor",
+    "delete_child": "children",
     "get_all_env": "application",
-    "get_childspec": "supervisor",
+    "get_childspec": "children",
     "get_env": "application",
     "open_store": "node.boot",
     "partition_count": "partition",
     "partition_of": "partition",
     "put_env": "application",
     "region": "shards.region",
-    "restart_child": "supervisor",
+    "restart_child": "children",
     "shard_facts": "shards.region",
-    "start_child": "supervisor",
-    "terminate_child": "supervisor",
-    "which_children": "supervisor",
+    "start_child": "children",
+    "terminate_child": "children",
+    "which_children": "children",
 }
 
 

@@ -189,7 +189,7 @@ async def _dealt_with(supervisor: Pid) -> bool:
     """Wait until a supervisor has done what waited for it; False if it has ended."""
     from runtime import CallFailed
 
-    from .supervisor import count_children
+    from .children import count_children
 
     try:
         await count_children(supervisor, timeout=math.inf)

@@ -25,8 +25,8 @@ from runtime.kernel.requests import ExitWatch
 from runtime.kernel.table import ProcessTable
 
 from ..application import Application, begin_environment, running_application
+from ..children import ChildRefused, delete_child, start_child, terminate_child
 from ..specs import Restart, child
-from ..supervisor import ChildRefused, delete_child, start_child, terminate_child
 
 T = TypeVar("T")
 

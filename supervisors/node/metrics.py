@@ -16,8 +16,9 @@ from runtime.observe.facts import Facts
 from runtime.observe.metrics import Exposition
 from runtime.observe.scrape import SERVICE, MetricsServer
 
+from ..children import start_child, which_children
 from ..specs import child
-from ..supervisor import Supervisor, start_child, which_children
+from ..supervisor import Supervisor
 from .node import Node
 
 

@@ -32,9 +32,9 @@ from runtime.kernel.selective import receive
 from runtime.kernel.signals import Down
 from runtime.kernel.table import Destination, current_process
 
+from ..children import start_child, which_children
 from ..dynamic import DynamicSupervisor
 from ..specs import Restart, child
-from ..supervisor import start_child, which_children
 from .stream import OnTimeout, Stream, Streamed, opened
 from .task import Task, check_function, deliver, name_of
 
