@@ -109,7 +109,8 @@ def child(
 def check_spec(spec: object) -> ChildSpec:
     """The spec, if it can work; raises BadSpec with what was wanted, what came and what to do."""
     if not isinstance(spec, ChildSpec):
-        raise BadSpec(f"wanted a child spec, got {spec!r}: declare children with child(id, start, ...)")
+        advice = getattr(spec, "advice_as_child", "declare children with child(id, start, ...)")
+        raise BadSpec(f"wanted a child spec, got {spec!r}: {advice}")
     if not isinstance(spec.id, str) or not spec.id:
         raise BadSpec(f"a child's id is a non-empty string, got {spec.id!r}: give it one in child(id, ...)")
     whose = f"child {spec.id!r}: "

@@ -12,24 +12,12 @@ from typing import Any, TypeAlias, final
 from ..errors import CallFailed, Misuse
 from ..kernel.exits import Crash, shown
 from ..kernel.ids import Pid
+from ..kernel.requests import MISSING
 from ..kernel.table import redacted
 
 logger = logging.getLogger("banyan")
 
 HandlerId: TypeAlias = "type[EventHandler] | tuple[type[EventHandler], object]"
-
-
-@final
-class Missing:
-    """In the place of a reply that was not given."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = Missing()
 
 
 # -- what a handler returns ---------------------------------------------------------------------------

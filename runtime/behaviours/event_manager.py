@@ -21,12 +21,11 @@ from ..kernel.ids import Pid
 from ..kernel.messages import Call
 from ..kernel.parking import park
 from ..kernel.process import Body, Process, link, reason_of, unlink
-from ..kernel.requests import Caller, SystemCaller, brief
+from ..kernel.requests import MISSING, Caller, SystemCaller, brief
 from ..kernel.signals import Exit
 from ..kernel.table import redacted
 from .debug import In
 from .event_handler import (
-    MISSING,
     NO_HANDLER,
     ClientExited,
     EventHandler,

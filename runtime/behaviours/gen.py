@@ -27,7 +27,7 @@ from ..kernel.process import DEFAULT_LIMIT, Body, Process, demonitor, monitor, r
 from ..kernel.requests import Waiting
 from ..kernel.table import ProcessTable, context_of, current_process, current_table
 from .debug import DebugOption, debug_of
-from .system import Handed, renew
+from .system import Handed, at_once, renew
 
 
 @final
@@ -252,7 +252,7 @@ class Behaviour:
         Asked of a GenServer and of an EventSourced process. Runs while it is suspended, and changes nothing: it may
         go on here after all. Must not wait. A value that can be sent to another node; it may hold the process's own
         timers, the references of its monitors, and callers whose replies it owes. None: nothing; a process that keeps
-        no journal then begins anew.
+        no journal then begins anew. What it raises, or a value that cannot be sent, keeps its shard where it is.
         """
         return None
 
@@ -269,7 +269,7 @@ class Behaviour:
 
     def system_hand_over(self) -> Handed:
         """What goes with this process to another node; all that it has accepted is as lasting as it ever gets."""
-        return Handed(self.hand_over())
+        return Handed(at_once(self.hand_over(), "hand_over"))
 
     def system_get_state(self) -> object:
         """What `sys.get_state` gives (Y4)."""

@@ -43,20 +43,20 @@ from typing import Any, ClassVar, final
 import msgspec
 import trio
 
-from ..errors import NoProcess
+from ..errors import Misuse, NoProcess
 from ..kernel.api import send_via, wait_for_room
 from ..kernel.exits import NORMAL, ProcessExit
 from ..kernel.fairness import BATCH, give_way
 from ..kernel.ids import Pid, Ref, Via
 from ..kernel.parking import TRAP, park
 from ..kernel.process import Body, Process, reason_of, use_up
-from ..kernel.requests import Asker, Caller, SystemAsker, SystemCaller, mailbox_full
+from ..kernel.requests import MISSING, Asker, Caller, SystemAsker, SystemCaller, mailbox_full
 from ..kernel.signals import Exit
 from ..kernel.table import Destination, current_table, redacted
 from ..kernel.timers import Deadline
 from .debug import In, Out
 from .gen import IGNORE, Ack, Behaviour
-from .system import arrived, serve_system
+from .system import arrived, serve_system, take_over
 
 logger = logging.getLogger("banyan")
 
@@ -103,20 +103,12 @@ class Raise:
 
 
 @final
-class _Missing:
-    __slots__ = ()
-
-
-_MISSING = _Missing()
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class Stop:
     """End with `reason` after `terminate`; from `handle_call` the `reply`, if any, is sent after that (N14)."""
 
     reason: object
-    reply: object = _MISSING
+    reply: object = MISSING
 
 
 @final
@@ -161,7 +153,8 @@ class CastEnvelope(msgspec.Struct, eq=False, gc=False):
     request: Any
 
 
-_DIRECTIVES = frozenset({Reply, NoReply, Raise, Stop, Continue})
+# What is no reply; a coroutine is a mistake.
+_DIRECTIVES = frozenset({Reply, NoReply, Raise, Stop, Continue, types.CoroutineType})
 _CALLBACKS = ("init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate")
 
 
@@ -228,14 +221,14 @@ class GenServer(Behaviour):
         if first is IGNORE:
             ack.ignore()
             return Stop(NORMAL)
-        if type(first) is Stop and first.reply is _MISSING:
+        if type(first) is Stop and first.reply is MISSING:
             return first
         if first is not None and type(first) not in (Continue, NoReply):
             return Stop(BadReturn(first))
         assert ack.process is not None
         handed = arrived(ack.process)
         if handed is not None and handed.value is not None:
-            self.take_over(handed.value)
+            take_over(self, ack.process, handed.value)
         ack.ok()
         return None
 
@@ -278,7 +271,7 @@ class GenServer(Behaviour):
                         result = Stop(BadReturn(result))
                 if result is not None:
                     # Only a call has somebody to whom a Stop could reply (N16).
-                    misplaced = last_reply is None and result.reply is not _MISSING
+                    misplaced = last_reply is None and result.reply is not MISSING
                     reason = BadReturn(result) if misplaced else result.reason
                     break
                 mailbox = process.mailbox
@@ -314,7 +307,7 @@ class GenServer(Behaviour):
                         message.answer(answer)
                         continue
                     result = self.__after_call(process, message, answer)
-                    if type(result) is Stop and result.reply is not _MISSING:
+                    if type(result) is Stop and result.reply is not MISSING:
                         last_reply = (message, result.reply)
                 elif kind is CastEnvelope:
                     process.current = message
@@ -409,6 +402,11 @@ class GenServer(Behaviour):
         if kind is Raise:
             caller.refuse(answer.error)
             return None
+        if kind is types.CoroutineType:
+            answer.close()
+            what = f"handle_call of {type(self).__qualname__} returned a coroutine"
+            caller.refuse(Misuse(f"{what}: make it async def, or await it"))
+            return None
         if caller.waiting:
             # Also with the reply of a Stop: if terminate is killed, our end tells the caller.
             if process.deferred is None:
@@ -446,7 +444,7 @@ class _Watched:
                 self._report(Out(result, to))
             elif kind is Reply:
                 self._report(Out(result.value, to))
-            elif kind is Stop and result.reply is not _MISSING:
+            elif kind is Stop and result.reply is not MISSING:
                 self._report(Out(result.reply, to))
 
     def _report(self, event: object) -> None:

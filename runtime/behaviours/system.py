@@ -10,13 +10,14 @@ Source: OTP `sys.erl`, `handle_system_msg` and the system callbacks; rules Y1-Y1
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from ..errors import CallFailed, Misuse
-from ..kernel.exits import Broken, Crash, ProcessExit, shown
+from ..errors import BanyanError, CallFailed, Misuse
+from ..kernel.exits import Broken, Crash, ProcessExit, in_words, shown
 from ..kernel.ids import Pid
 from ..kernel.parking import park
 from ..kernel.process import Process
@@ -26,6 +27,8 @@ from .debug import Debug, Install, line
 
 if TYPE_CHECKING:
     from .gen import Behaviour
+
+logger = logging.getLogger("banyan")
 
 
 # -- what a process is asked ----------------------------------------------------------------------------
@@ -186,6 +189,10 @@ class CallbackFailed(CallFailed):
         self.reason = reason
         if isinstance(reason, Crash):
             self.__cause__ = reason.error
+
+
+class CannotTakeOver(BanyanError):
+    """A process could not go on with what it had where it was before; the cause is what `take_over` raised."""
 
 
 @final
@@ -366,6 +373,31 @@ def arrived(process: Process) -> Handed | None:
         return None
     arrival = arrivals.pop(process.names[0], None)
     return arrival(process) if arrival is not None else None
+
+
+def take_over(behaviour: Behaviour, process: Process, value: object, *, journal: bool = False) -> None:
+    """Have a process that starts go on with what it had where it was before; else its start fails, and says so.
+
+    Args:
+        journal: whether it has kept one.
+    """
+    run: Callable[[object], object] = behaviour.take_over
+    try:
+        at_once(run(value), "take_over")
+    except Exception as error:  # allowed: the class's own code; its start fails with it
+        name = process.names[0] if process.names else process.label
+        left = "only what its journal says" if journal else "none of it"
+        said = f"{name} cannot take over what it had where it was before, and has {left}: {in_words(error)}"
+        logger.error("%s", said)
+        raise CannotTakeOver(said) from error
+
+
+def at_once(found: object, callback: str) -> object:
+    """What a callback has returned that must not wait; raises Misuse if it would."""
+    if inspect.iscoroutine(found):
+        found.close()
+        raise Misuse(f"{callback} returned a coroutine: it must not wait, so make it a plain def")
+    return found
 
 
 # -- newly loaded code ----------------------------------------------------------------------------------

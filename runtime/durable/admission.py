@@ -73,13 +73,19 @@ def blame(
         logger.warning("%s could not note a crash over a command: %s", key, failure)
 
 
-def epoch_unless_leaving(writer: JournalWriter, owned: Owned | None) -> int | None:
+def epoch_unless_leaving(writer: Callable[[], JournalWriter], owned: Owned | None) -> int | None:
     """The epoch that a process's entries bear; None while its shard is sealed, and on its way to another owner.
+
+    Likewise if it lies in an adopted store that was given up.
 
     Raises: Fenced: the shard may not be written under that epoch.
     """
     try:
-        return writer.epoch_for(owned)
+        return writer().epoch_for(owned)
+    except NoProcess:
+        if owned is None or not owned.writer:
+            raise
+        return None
     except Fenced as error:
         if error.found.sealed and error.found.epoch == error.epoch:
             return None

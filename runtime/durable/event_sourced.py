@@ -38,7 +38,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from ..behaviours.gen import IGNORE
 from ..behaviours.gen_server import NO_REPLY, Continue, GenServer, Raise
-from ..behaviours.system import Handed, arrived, renew
+from ..behaviours.system import Handed, arrived, at_once, renew, take_over
 from ..errors import Misuse
 from ..kernel.api import send_request
 from ..kernel.exits import KILLED, Broken, Shutdown, exit_with, is_orderly
@@ -54,6 +54,7 @@ from .commands import Numbered, Query, Refuse, Refused
 from .deliveries import Outbox, SendAgain, Sent
 from .durability import Owned, Periodic, starting
 from .gate import NEW, Gate, Step
+from .group import StoreGivenUp
 from .hooks import Hooks, Outcome, Past
 from .journal import Fenced, StoreFull
 from .periodic import SAVE, Saver
@@ -61,7 +62,7 @@ from .poison import Aside
 from .record import Entry, Snapshot
 from .recovery import SAVED, floor_of, pack_outcome, pack_state, parts_of, recover, take_in
 from .timers import TIMER, Fire
-from .writer import JournalWriter, Lost, place_of, writer_of
+from .writer import JournalWriter, Lost, own_writer, place_of, writer_of
 
 __all__ = ["EventSourced", "Outcome", "Past"]
 
@@ -128,12 +129,11 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         self.__aside: dict[tuple[str, str, int], Aside] = {}
         self.__alarm = Alarm(process, world.wall()) if self.__timed else None
         if place:
-            writer = self.__writer()
-            epoch = epoch_unless_leaving(writer, owned)
+            epoch = epoch_unless_leaving(lambda: writer_of(process.table, place), owned)
             if epoch is None:
                 return IGNORE  # it is started where its shard goes, or again when that stays
             self.__journal_epoch = epoch
-            self.__aside = writer.set_asides.commands
+            self.__aside = self.__writer().set_asides.commands
         kept: tuple[Snapshot | None, Iterable[Entry]] = self.__writer().load(key) if place else (None, ())
         self.__gate = gate = Gate(self.initial(key))
         self.__snapshot_at = recover(self, gate, key, *kept, lambda: self.__writer().journal)
@@ -145,7 +145,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         if isinstance(durability, Periodic):
             self.__saver = Saver(durability.seconds, process, gate.settled, self._journal_lost)
         if handed is not None and handed.value is not None:
-            self.take_over(handed.value)
+            take_over(self, process, handed.value, journal=bool(place))
         else:
             self.recovered(gate.committed)
         self.__send_due()
@@ -157,7 +157,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         await self.reconcile(self.__gate.committed)
 
     def __writer(self) -> JournalWriter:
-        return writer_of(self.__own.table, self.__place)
+        return own_writer(self.__own.table, self.__place)
 
     # -- commands ------------------------------------------------------------------------------------
 
@@ -189,14 +189,13 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         try:
             return self._decide(self.__gate.speculative, command)
         except (Exception, Broken) as error:
-            if sender:
-                self.__blame(error)
+            self.__blame(sender, error)
             raise
 
-    def __blame(self, error: BaseException) -> None:
+    def __blame(self, sender: str, error: BaseException) -> None:
         """A numbered command has crashed this process: write that down, and set it aside if it was the last time."""
         numbered, gate = self.__numbered, self.__gate
-        if self.__place and numbered is not None:
+        if sender and self.__place and numbered is not None:
             sequence = gate.sequence if self.__saver is None else self.__saver.saved
             blame(self.__writer, self.key, numbered, sequence, gate.speculative, error, self.poison_after)
 
@@ -243,9 +242,10 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
         try:
             for event in events:
                 state = self.apply(state, event)
+            if state is None:
+                self._check_applied(gate.speculative, events)
         except (Exception, Broken) as error:
-            if sender:
-                self.__blame(error)
+            self.__blame(sender, error)
             raise
         if world.buggify("event_sourced.accepted"):
             exit_with(KILLED)
@@ -312,7 +312,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
 
     def __discard(self, error: Exception) -> None:
         """A commit failed: forget what it held. Only a lack of room leaves this process as it was."""
-        if isinstance(error, Fenced):
+        if isinstance(error, Fenced | StoreGivenUp):
             exit_with(Shutdown(error))  # no fault of ours: the shard has another owner
         if not isinstance(error, StoreFull):
             raise error
@@ -452,7 +452,7 @@ class EventSourced(Hooks[S, E], Generic[S, E]):
             self.__save()
             self.__writer().flush()
         gate = self.__gate
-        return Handed(self.hand_over(), None if self.__place else (gate.settled, parts_of(gate)))
+        return Handed(at_once(self.hand_over(), "hand_over"), None if self.__place else (gate.settled, parts_of(gate)))
 
     def system_snapshot(self, since: int) -> None:
         """Keep a snapshot now, if more than `since` entries lie behind the last one."""

@@ -24,18 +24,27 @@ class Author(Protocol):
         """No entry that was not settled is on the disk, nor will be."""
 
 
+class StoreGivenUp(NoProcess):
+    """Nobody writes to an adopted store any more: its shards' processes end in order, and go on elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("the adopted store was given up: its shards are served where it is opened next", name)
+
+
 @final
 class Group(Waiting):
     """What was handed over and is not on the disk: entries with their authors, snapshots, and floors.
 
     Args:
         name: of the writer.
+        adopted: whether its store is another node's.
     """
 
-    __slots__ = ("authors", "entries", "fenced", "floors", "name", "saved", "snapshots")
+    __slots__ = ("adopted", "authors", "entries", "fenced", "floors", "name", "saved", "snapshots")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, adopted: bool = False) -> None:
         self.name = name
+        self.adopted = adopted
         self.entries: list[Entry] = []
         self.authors: list[Author] = []
         self.snapshots: list[Snapshot] = []
@@ -68,6 +77,8 @@ class Group(Waiting):
         """The writer has ended: nobody will ever commit these."""
         authors = {id(author): author for author in self.authors}
         error = NoProcess(f"the journal's writer has ended ({reason!r}): start again from the store", self.name)
+        if self.adopted:
+            error = StoreGivenUp(self.name)
         self.clear()
         for author in authors.values():
             author._journal_lost(error)

@@ -37,34 +37,29 @@ class EventNotUpcast(HistoryError):
         self.current = current
 
 
-class EventNewer(HistoryError):
+class _Newer(HistoryError):
+    _whose = ""
+
+    def __init__(self, key: str, sequence: int, name: str, found: int, supported: int) -> None:
+        super().__init__(
+            key,
+            sequence,
+            f"{self._whose}{name!r} is of version {found}, and this program knows up to {supported}",
+            "use the program that wrote it, or a newer one",
+        )
+        self.name = name
+        self.found = found
+        self.supported = supported
+
+
+class EventNewer(_Newer):
     """An entry was written by a newer program: `name` (of a record, or "schema"), `found`, `supported`."""
 
-    def __init__(self, key: str, sequence: int, name: str, found: int, supported: int) -> None:
-        super().__init__(
-            key,
-            sequence,
-            f"{name!r} is of version {found}, and this program knows up to {supported}",
-            "use the program that wrote it, or a newer one",
-        )
-        self.name = name
-        self.found = found
-        self.supported = supported
 
-
-class SnapshotNewer(HistoryError):
+class SnapshotNewer(_Newer):
     """The snapshot was written by a newer program: `name` (of a record, or "schema"), `found`, `supported`."""
 
-    def __init__(self, key: str, sequence: int, name: str, found: int, supported: int) -> None:
-        super().__init__(
-            key,
-            sequence,
-            f"its snapshot's {name!r} is of version {found}, and this program knows up to {supported}",
-            "use the program that wrote it, or a newer one",
-        )
-        self.name = name
-        self.found = found
-        self.supported = supported
+    _whose = "its snapshot's "
 
 
 class StateNotUpcast(HistoryError):

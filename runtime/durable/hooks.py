@@ -14,6 +14,7 @@ from .commands import Refuse
 from .deliveries import Delivery
 from .durability import DEDUP_TTL, Durability, Retention
 from .journal import Journal
+from .mistakes import check_applied, check_plain
 from .recovery import outcome_of
 from .timers import DurableTimer
 
@@ -22,6 +23,11 @@ E = TypeVar("E")
 
 # What `handle` may return: a refusal, or events (one, several or None) and the reply.
 Outcome = Refuse | tuple[Any, Any]
+# The hooks that must not wait.
+_PLAIN = (
+    *("initial", "handle", "apply", "query", "pending", "timers", "upcast", "upcast_state", "committed"),
+    *("recovered", "snapshot_now", "setup", "unexpected", "describe"),
+)
 
 
 @final
@@ -53,6 +59,10 @@ class Hooks(GenServer, Generic[S, E]):
     poison_after: ClassVar[int] = 3
 
     key: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_plain(cls, _PLAIN)
 
     def initial(self, key: str) -> S:
         """The state of a process that has no history. Pure."""
@@ -150,6 +160,9 @@ class Hooks(GenServer, Generic[S, E]):
     def _event_of(self, event: E, schema: int) -> Any:
         """An event out of an entry of an older schema; NotImplemented if nobody brings it up to date."""
         return event
+
+    def _check_applied(self, before: S, events: tuple[E, ...]) -> None:
+        check_applied(type(self), before, events)
 
     def _decide(self, state: S, command: Any) -> Outcome:
         return self.handle(state, command)

@@ -40,29 +40,31 @@ class StoreError(BanyanError):
 
 
 class StoreInUse(StoreError):
-    """Another owner has the store open; `pid` is its operating-system process, 0 if it left no number."""
+    """Another owner has the store open.
 
-    def __init__(self, path: str, pid: int) -> None:
+    `pid` is its operating-system process, 0 if it left no number; `adopter` the node that has adopted it, or "".
+    """
+
+    def __init__(self, path: str, pid: int, adopter: str = "") -> None:
         owner = f"process {pid}" if pid else "another process"
         super().__init__(
             path,
             f"cannot open the store {path}",
-            f"{owner} has it open",
-            "stop that node first, or name another data directory",
+            f"node {adopter} has adopted it ({owner})" if adopter else f"{owner} has it open",
+            f"banyan adopt NODE --undo -n {adopter} has it given back"
+            if adopter
+            else "stop that node first, or name another data directory",
         )
         self.pid = pid
+        self.adopter = adopter
 
 
 class StoreMissing(StoreError):
     """A store that should only be read is not there."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(
-            path,
-            f"cannot read the store {path}",
-            "no node has made one there",
-            "check the name of the data directory",
-        )
+        what, why = f"cannot read the store {path}", "no node has made one there"
+        super().__init__(path, what, why, "check the name of the data directory")
 
 
 class NoStore(Misuse):
@@ -82,6 +84,14 @@ class StoreNotWritable(StoreError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, f"cannot write the store {path}", reason, "make the directory writable, or name another")
+        self.reason = reason
+
+
+class StoreNotReadable(StoreError):
+    """A store that should only be read may not be; `reason` is the operating system's."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"cannot read the store {path}", reason, "ask as the user whose node it is")
         self.reason = reason
 
 

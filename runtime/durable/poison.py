@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
 from ..codec.cbor import decode, encode
@@ -74,14 +74,7 @@ class _Closed:
 class _Brought:
     """One that was set aside in another store; or here, while another of the key had its replay's name."""
 
-    key: str
-    sender: str
-    number: int
-    sequence: int
-    crashes: int
-    error: str
-    command: bytes
-    state: bytes
+    record: _SetAside
     wall: float
     closed: str
     replay: str
@@ -235,7 +228,7 @@ class SetAsides:
         if replay in others:
             while replay in others:
                 replay += "/"
-            packed = encode(_brought(record, wall, replay))
+            packed = encode(_Brought(record, wall, "", replay))
         position = writer.write_alone(KEY, packed, wall)
         self.commands[key, record.sender, record.number] = Aside(position, "", replay)
         return position
@@ -251,16 +244,8 @@ class SetAsides:
         wanted = {key for key, _, _ in self.commands if key in keys}
         if not wanted:
             return []
-        return [
-            encode(
-                _Brought(
-                    *(one.key, one.sender, one.number, one.sequence, one.crashes, one.error),
-                    *(one.packed_command, one.packed_state, one.wall, one.closed, one.replay),
-                )
-            )
-            for one in poisoned(self._journal, closed=True)
-            if one.key in wanted and one.closed != MOVED
-        ]
+        listed = _listed(self._journal).values()
+        return [encode(one) for one in listed if one.record.key in wanted and one.closed != MOVED]
 
     def take(self, writer: JournalWriter, records: Iterable[bytes]) -> None:
         """Take in what another store's `of` gave, all of it or nothing; what is known already is passed over.
@@ -270,19 +255,19 @@ class SetAsides:
         payloads: list[bytes] = []
         known: dict[tuple[str, str, int], tuple[int | None, str, str]] = {}
         for data in records:
-            record = decode(data, checked=True)
-            if not isinstance(record, _Brought) or record.closed not in ("", REPLAYED, DISCARDED):
-                raise DecodeError("a command that was set aside", repr(record)[:100])
-            identity = record.key, record.sender, record.number
+            one = decode(data, checked=True)
+            if not isinstance(one, _Brought) or one.closed not in ("", REPLAYED, DISCARDED):
+                raise DecodeError("a command that was set aside", repr(one)[:100])
+            identity = one.record.key, one.record.sender, one.record.number
             here = self.commands.get(identity)
             if identity in known:
                 continue
             if here is None or here.closed == MOVED:
-                known[identity] = None, record.closed, record.replay
+                known[identity] = None, one.closed, one.replay
                 payloads.append(bytes(data))
-            elif record.closed and not here.closed:
-                known[identity] = here.position, record.closed, here.replay
-                payloads.append(encode(_Closed(here.position, record.closed)))
+            elif one.closed and not here.closed:
+                known[identity] = here.position, one.closed, here.replay
+                payloads.append(encode(_Closed(here.position, one.closed)))
         if payloads:
             first = writer.write_all(KEY, payloads, _wall())
             for at, (identity, (position, closed, replay)) in enumerate(known.items(), first):
@@ -298,22 +283,6 @@ class SetAsides:
             writer.write_all(KEY, [encode(_Closed(one.position, MOVED)) for one in gone], _wall())
             for one in gone:
                 one.closed = MOVED
-
-
-def _brought(record: _SetAside, wall: float, replay: str) -> _Brought:
-    return _Brought(
-        record.key,
-        record.sender,
-        record.number,
-        record.sequence,
-        record.crashes,
-        record.error,
-        record.command,
-        record.state,
-        wall,
-        "",
-        replay,
-    )
 
 
 def _wall() -> float:
@@ -336,24 +305,29 @@ def poisoned(journal: Journal, *, closed: bool = False) -> list[Poisoned]:
 
     Raises: StoreDamaged, StoreNewer.
     """
-    found: dict[int, Poisoned] = {}
+    return [
+        Poisoned(
+            *(position, one.record.key, one.record.sender, one.record.number, one.record.sequence),
+            *(one.record.crashes, one.record.error, one.wall, one.closed),
+            *(one.record.command, one.record.state, one.replay),
+        )
+        for position, one in _listed(journal).items()
+        if closed or not one.closed
+    ]
+
+
+def _listed(journal: Journal) -> dict[int, _Brought]:
+    """All that was ever set aside in a store, by position, each as another store would get it."""
+    found: dict[int, _Brought] = {}
     for entry in journal.read(KEY):
         match decode(entry.payload):
             case _SetAside() as record:
-                replay = f"{REPLAY}{entry.sequence}"
-                found[entry.sequence] = _listed(entry.sequence, _brought(record, entry.wall, replay))
-            case _Brought() as record:
-                found[entry.sequence] = _listed(entry.sequence, record)
+                found[entry.sequence] = _Brought(record, entry.wall, "", f"{REPLAY}{entry.sequence}")
+            case _Brought() as brought:
+                found[entry.sequence] = brought
             case _Closed(position, how):
-                found[position].closed = how
-    return [one for one in found.values() if closed or not one.closed]
-
-
-def _listed(position: int, one: _Brought) -> Poisoned:
-    return Poisoned(
-        *(position, one.key, one.sender, one.number, one.sequence, one.crashes),
-        *(one.error, one.wall, one.closed, one.command, one.state, one.replay),
-    )
+                found[position] = replace(found[position], closed=how)
+    return found
 
 
 def _waiting(writer: JournalWriter, position: int) -> Poisoned:

@@ -13,7 +13,6 @@ The rules are pure; a backend applies them within its transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -200,16 +199,3 @@ def fit(piece: Piece, place: Place, position: int, path: str) -> Fitted:
             snapshot, place.snapshot = piece.snapshot, kept
     place.head, place.first = head, max(place.first, piece.first)
     return Fitted(key, rows, head, place.first, snapshot)
-
-
-def owed(fitted: Iterable[Fitted], before: dict[str, Head]) -> int:
-    """By how much more positions are given than the heads of keys rise; below 0 where histories came shortened.
-
-    A store's last position is the sum of its heads and of these, over all that was installed and erased.
-    """
-    after: dict[str, Head] = {}
-    given = 0
-    for one in fitted:
-        given += len(one.rows)
-        after[one.key] = one.head
-    return given - sum(head.sequence - before[key].sequence for key, head in after.items())

@@ -27,7 +27,7 @@ import trio
 from ..behaviours.gen import Ack, Behaviour
 from ..behaviours.sys import serve_system
 from ..errors import BanyanError, NoProcess
-from ..kernel.exits import ProcessExit
+from ..kernel.exits import ProcessExit, Shutdown, exit_with
 from ..kernel.parking import NOTHING, park, wake
 from ..kernel.process import Body, Process
 from ..kernel.requests import Caller, SystemCaller
@@ -35,7 +35,7 @@ from ..kernel.signals import Exit
 from ..kernel.table import ProcessTable
 from .durability import Durability, OtherDurability, Owned
 from .fence import check_fence, judge_shards
-from .group import Author, Group
+from .group import Author, Group, StoreGivenUp
 from .journal import NO_FENCES, NO_HOMES, Fenced, Journal, NoStore, SequenceConflict, StoreFull
 from .poison import SetAsides
 from .record import Entry, Snapshot
@@ -56,6 +56,11 @@ RELAXED = "journal.relaxed"
 _IS_THERE = "relaxed"
 
 
+def has_relaxed(main: Journal) -> bool:
+    """Whether there is a relaxed store beside a durable one."""
+    return main.get_meta(_IS_THERE) is not None
+
+
 @final
 class OnDemand:
     """The relaxed store of a node: opened, and made, when it is first asked for.
@@ -70,7 +75,7 @@ class OnDemand:
         self._main = main
         self._journal: Journal | None = None
         # Whether there is one.
-        self.made = main.get_meta(_IS_THERE) is not None
+        self.made = has_relaxed(main)
 
     @property
     def journal(self) -> Journal:
@@ -117,6 +122,16 @@ def writer_of(table: ProcessTable, name: str = WRITER) -> JournalWriter:
     if not isinstance(writer, JournalWriter):
         raise NoProcess("the journal's writer is not alive: wait until it was restarted", WRITER)
     return writer
+
+
+def own_writer(table: ProcessTable, name: str) -> JournalWriter:
+    """As `writer_of`, for the calling process, which ends in order if an adopted store was given up."""
+    try:
+        return writer_of(table, name)
+    except NoProcess:
+        if name in (WRITER, RELAXED):
+            raise
+        exit_with(Shutdown(StoreGivenUp(name)))
 
 
 def place_of(table: ProcessTable, key: str, durability: Durability, process: str, owned: Owned | None = None) -> str:
@@ -169,7 +184,7 @@ class JournalWriter(Behaviour):
         self.entries = 0
         # How many groups had fewer than 2**index entries, and as many as the index before allows, or more.
         self.sizes = [0] * (LARGEST_GROUP.bit_length() + 1)
-        self._group = Group(WRITER)
+        self._group = Group(WRITER, adopted=service not in (WRITER, RELAXED))
         self._last = 0
         self._lonely = 0
         # Keys whose shard is noted, each with the epoch under which that was done.

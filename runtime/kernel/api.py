@@ -221,6 +221,8 @@ async def call(destination: Destination, request: object, *, timeout: float = 5.
         CalleeExited: the callee ended before it replied, raised at once, with its exit reason.
         CallingSelf: a process called itself.
     """
+    if type(timeout) is not float and not isinstance(timeout, (int, float)):
+        raise Misuse(f"a timeout is seconds, or math.inf, got {timeout!r}")
     process = destination._process if type(destination) is Pid else current_table().find(destination)
     if process is None:
         raise NoProcess(f"{destination!r} is not alive: nobody can answer {brief(request)}", destination, request)

@@ -155,7 +155,7 @@ def peers_of(table: ProcessTable) -> Peers:
 
 
 @final
-class _Names:
+class NamesOf:
     """The local names of one node, as a registry: what `at` looks them up in."""
 
     __slots__ = ("node",)
@@ -167,10 +167,10 @@ class _Names:
         return f"the names of node {self.node!r}"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is _Names and other.node == self.node
+        return type(other) is NamesOf and other.node == self.node
 
     def __hash__(self) -> int:
-        return hash((_Names, self.node))
+        return hash((NamesOf, self.node))
 
     def register_name(self, name: Hashable, pid: Pid) -> bool:
         """Only for processes of this very node: giving a name elsewhere must wait, see `register_on`."""
@@ -212,7 +212,7 @@ def at(name: str, node: str) -> Via:
     """
     if type(name) is not str or not name or type(node) is not str or not node:
         raise Misuse(f"at wants a name and the name of a node, got {name!r} and {node!r}")
-    return Via(_Names(node), name)
+    return Via(NamesOf(node), name)
 
 
 __all__ = ["SERVICE", "Peers", "RemoteProcess", "at", "peers_if_any", "peers_of"]

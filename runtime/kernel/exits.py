@@ -11,7 +11,7 @@ import enum
 import traceback
 from typing import NoReturn, final
 
-from ..errors import Misuse
+from ..errors import BanyanError, Misuse
 
 
 @final
@@ -84,6 +84,17 @@ def shown(value: object) -> str:
         return repr(value)
     except Exception as error:  # an application's own words
         return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
+
+
+def in_words(error: BaseException) -> str:
+    """An error in a sentence: what it says if it is one of Banyan's own, which say it all, else its type with it."""
+    if isinstance(error, BanyanError):
+        return str(error)
+    try:
+        text = str(error)
+    except Exception:  # an application's own words
+        text = "<unprintable>"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def is_orderly(reason: object) -> bool:

@@ -68,6 +68,10 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
     Raises:
         Misuse: the name is malformed, the version is below 1, or the name belongs to another class.
     """
+    given: object = name
+    if not isinstance(given, str):
+        what = getattr(given, "__qualname__", repr(given))
+        raise Misuse(f"@message needs a name, got {what}: write @message('wallet.deposit') above the class")
     if not _NAME.fullmatch(name):
         raise Misuse(f"a message's name is dotted lower-case words like 'wallet.deposit', got {name!r}")
     if version < 1:

@@ -9,7 +9,7 @@ mailbox (rule N7, "do better"). Source: OTP `gen:call`; the T1 path of the perfo
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import trio
 
@@ -33,6 +33,19 @@ class Raised:
 
     def unwrap(self) -> NoReturn:
         raise self.error
+
+
+@final
+class Missing:
+    """The type of MISSING: in the place of a reply that was not given."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing()
 
 
 class Waiting:

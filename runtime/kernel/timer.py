@@ -89,13 +89,18 @@ def send_interval(seconds: float, destination: Destination, message: object) -> 
     """Send `message` every so many seconds (above 0), without drift, first after that time; until cancelled.
 
     It goes with a destination that is a pid. A round in which nobody has the name is lost.
+
+    Raises Misuse: the time or the destination is none (T6).
     """
     table = current_table()
     return _set(_Interval(table, seconds, _checked(destination), _sealed(table, message)))
 
 
 def exit_after(seconds: float, destination: Destination, reason: object) -> Timer:
-    """Send an exit signal later, as `exit` would now: from the calling process, or from host code from no process."""
+    """Send an exit signal later, as `exit` would now: from the calling process, or from host code from no process.
+
+    `seconds`, `destination` and Misuse are as of `send_after`.
+    """
     table = current_table()
     found = here.get(None)
     source = found.pid if type(found) is Process else None
@@ -108,7 +113,10 @@ def kill_after(seconds: float, destination: Destination) -> Timer:
 
 
 def apply_after(seconds: float, function: Callable[..., object], *args: object) -> Timer:
-    """Run `function(*args)` later, in a process of its own; if it is async, it is awaited there."""
+    """Run `function(*args)` later, in a process of its own; if it is async, it is awaited there.
+
+    `seconds` is from 0 up and finite, as of `send_after`; Misuse else.
+    """
     table = current_table()
     return _set(_Apply(table, _due(table, seconds, False), None, _applied(function, args)))
 
@@ -116,7 +124,7 @@ def apply_after(seconds: float, function: Callable[..., object], *args: object) 
 def apply_interval(seconds: float, function: Callable[..., object], *args: object) -> Timer:
     """Run `function(*args)` every so many seconds (above 0), each time in a process of its own, until cancelled.
 
-    A run that takes longer than the interval overlaps with the next one.
+    A run that takes longer than the interval overlaps with the next one. Raises Misuse: the time is none (T6).
     """
     table = current_table()
     return _set(_ApplyInterval(table, seconds, None, _applied(function, args)))

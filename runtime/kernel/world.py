@@ -94,10 +94,11 @@ class World(Protocol):
     def wall(self) -> float:
         """Seconds since the Unix epoch: for records, logs and durable deadlines only."""
 
-    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> object:
+    def open_store(self, path: str, node: str, *, relaxed: bool = False, adopter: str = "") -> object:
         """The journal (`runtime.durable.journal.Journal`) kept under `path`, opened for this node.
 
-        With `relaxed` the second one, beside it, whose last group a loss of power may take.
+        With `relaxed` the second one, beside it, whose last group a loss of power may take. With an `adopter`, the
+        node that opens it in this one's place, it must be there already.
         """
 
     def open_coordination(self, path: str) -> AbstractContextManager[None]:

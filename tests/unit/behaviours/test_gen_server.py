@@ -424,3 +424,8 @@ async def test_a_formatter_that_fails_does_not_hide_the_crash(node, caplog):
         await call(pid, _Secret())
     assert isinstance(caught.value.reason, Crash)
     assert ["<unprintable: RuntimeError>" in r.getMessage() for r in caplog.records] == [True]
+
+
+def test_a_stop_without_a_reply_shows_the_same_each_time():
+    """What is told of a `Stop` in logs and traces has no address in it, so that two runs of a seed agree."""
+    assert repr(Stop("over")) == "Stop(reason='over', reply=MISSING)"

@@ -7,71 +7,25 @@ import trio
 
 from runtime import (
     KILL,
-    Call,
-    EventSourced,
-    Refuse,
     Refused,
     Session,
     call,
     cast,
     exit,
     is_alive,
-    message,
     monitor,
     receive,
-    spawn,
     start,
     sys,
     whereis,
 )
-from runtime.durable.commands import Numbered, Query
+from runtime.durable.commands import Numbered
 from runtime.durable.journal import SequenceConflict, StoreFull
 from runtime.durable.writer import WRITER, writer_of
 from runtime.errors import CalleeExited, NoProcess
 from tests.support.processes import as_process
 
-
-@message("tests.durable.take")
-class Take(Call[int]):
-    amount: int
-
-
-@message("tests.durable.read")
-class Read(Query[int]):
-    pass
-
-
-@message("tests.durable.taken")
-class Taken:
-    amount: int
-
-
-@message("tests.durable.crash")
-class Break(Call[int]):
-    pass
-
-
-class Purse(EventSourced[int, Taken]):
-    """Ten coins; takes leave what is left as their reply."""
-
-    def initial(self, key):
-        return 10
-
-    def handle(self, state, command):
-        match command:
-            case Take(0):
-                return None, state
-            case Take(amount) if amount > state:
-                return Refuse(f"only {state} left")
-            case Take(amount):
-                return Taken(amount), state - amount
-        raise ValueError("broken")
-
-    def apply(self, state, event):
-        return state - event.amount
-
-    def query(self, state, request):
-        return state
+from .purse import Break, Purse, Read, Take, Taken, asked, settled
 
 
 class Told(Purse):
@@ -92,25 +46,6 @@ def purse(request):
         return await (start(Purse, key, name=key) if request.param == "plain" else start(Told, key, [], name=key))
 
     return make
-
-
-async def asked(function, *args):
-    """Start asking beside the test, up to the wait; the place where the outcome will be."""
-    outcomes = []
-
-    async def ask():
-        try:
-            outcomes.append(await function(*args))
-        except Exception as error:  # the outcome that the test looks at
-            outcomes.append(error)
-
-    spawn(ask)
-    await trio.testing.wait_all_tasks_blocked()
-    return outcomes
-
-
-async def settled():
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_nothing_leaves_before_the_commit(node, purse):

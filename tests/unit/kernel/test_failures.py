@@ -1,4 +1,4 @@
-"""Exceptions, cancellation and clean-up: what becomes an exit reason, what belongs to the host, what is neither."""
+"""Exceptions, cancellation and clean-up: what becomes an exit reason, and what does not."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from runtime import (
     KILL,
     KILLED,
     NORMAL,
-    SHUTDOWN,
     CalleeExited,
     Crash,
     Down,
     GenServer,
     call,
-    cast,
     exit,
     exit_with,
     is_alive,
     monitor,
     receive,
-    register,
-    registered_names,
     self_pid,
     send_nowait,
     spawn,
@@ -30,31 +26,15 @@ from runtime import (
     spawn_monitor,
     start,
     sys,
-    whereis,
 )
 from tests.support.processes import as_process, ended, exit_and_wait, idle, mail, running_node
 
-
-class Does(GenServer):
-    """Awaits what the request is; notes how it ended."""
-
-    def init(self, log=None):
-        self.log = log if log is not None else []
-
-    async def handle_call(self, request, caller):
-        return await request()
-
-    def terminate(self, reason):
-        self.log.append(reason)
+from .serving import Awaits, raises
 
 
 def crash_of(reason) -> BaseException:
     assert isinstance(reason, Crash)
     return reason.error
-
-
-async def raises(error: BaseException) -> None:
-    raise error
 
 
 # -- groups --------------------------------------------------------------------------------------------
@@ -71,7 +51,7 @@ async def test_a_group_from_a_handlers_nursery_is_the_crash(node):
             nursery.start_soon(raises, error)
 
     with pytest.raises(CalleeExited) as caught:
-        await call(await start(Does, log), handler)
+        await call(await start(Awaits, log), handler)
     group = crash_of(caught.value.reason)
     assert isinstance(group, ExceptionGroup)
     assert group.exceptions == (error,)
@@ -206,7 +186,7 @@ async def test_an_exit_in_a_handlers_nursery_runs_terminate(node):
             nursery.start_soon(_exits, "deep")
 
     with pytest.raises(CalleeExited) as caught:
-        await call(await start(Does, log), handler)
+        await call(await start(Awaits, log), handler)
     assert (caught.value.reason, log) == ("deep", ["deep"])
 
 
@@ -237,7 +217,7 @@ async def test_a_timeout_inside_a_handler_is_the_handlers_business(node):
             await trio.sleep_forever()
         return "moved on"
 
-    server = await start(Does)
+    server = await start(Awaits)
     assert [await call(server, handler), await call(server, handler)] == ["moved on", "moved on"]
 
 
@@ -250,7 +230,7 @@ async def test_a_fail_after_that_is_not_caught_is_a_crash(node):
             await trio.sleep_forever()
 
     with pytest.raises(CalleeExited) as caught:
-        await call(await start(Does), handler)
+        await call(await start(Awaits), handler)
     assert isinstance(crash_of(caught.value.reason), trio.TooSlowError)
 
 
@@ -291,7 +271,7 @@ async def test_a_kill_waits_for_a_shield(node):
 async def test_a_kill_in_a_handler_that_shields_waits_for_its_end_only(node):
     """A server that is killed in a shielded handler still gives that reply, then ends without terminate (P42)."""
     log: list[object] = []
-    server = await start(Does, log)
+    server = await start(Awaits, log)
 
     async def handler():
         with trio.CancelScope(shield=True):
@@ -396,7 +376,7 @@ async def test_exit_with_kill_in_a_callback_runs_no_terminate(node):
     """A server that sends KILL to itself is killed: no callback runs any more (P8, N19)."""
     log: list[object] = []
 
-    class Trapping(Does):
+    class Trapping(Awaits):
         trap_exit = True
 
     async def handler():
@@ -407,124 +387,7 @@ async def test_exit_with_kill_in_a_callback_runs_no_terminate(node):
     assert (caught.value.reason, log) == (KILLED, [])
 
 
-# -- what belongs to the host --------------------------------------------------------------------------
-
-HOSTS = [KeyboardInterrupt, SystemExit, trio.TrioInternalError]
-
-
-def leaves(error: BaseException) -> list[type[BaseException]]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [type(error)]
-
-
-@pytest.mark.parametrize("error", HOSTS)
-@pytest.mark.parametrize("where", ["plain", "async", "process", "nursery", "init"])
-async def test_what_belongs_to_the_host_reaches_it(error, where):
-    """KeyboardInterrupt, SystemExit and TrioInternalError pass every process and end the node."""
-
-    class Raises(GenServer):
-        def init(self, now=False):
-            if now:
-                raise error("host")
-
-        def handle_cast(self, request):
-            raise error("host")
-
-    async def in_a_nursery():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(raises, error("host"))
-
-    async def block():
-        async with running_node():
-            match where:
-                case "plain":
-                    await cast(await start(Raises), 1)
-                case "async":
-                    spawn(call, await start(Does), lambda: raises(error("host")))
-                case "process":
-                    spawn(raises, error("host"))
-                case "nursery":
-                    spawn(in_a_nursery)
-                case "init":
-                    await start(Raises, True)
-            await trio.sleep_forever()
-
-    with pytest.raises((error, BaseExceptionGroup)) as caught:
-        await block()
-    assert leaves(caught.value) == [error]
-
-
-async def test_an_interrupted_init_leaves_no_process_behind():
-    """A KeyboardInterrupt in an init goes on to the host, and its name is free again."""
-
-    class Interrupted(GenServer):
-        def init(self):
-            register("half made")
-            raise KeyboardInterrupt
-
-    async with running_node():
-        with pytest.raises(KeyboardInterrupt):
-            await start(Interrupted)
-        assert (registered_names(), whereis("half made")) == ([], None)
-
-
-async def raises_in_its_block(error: BaseException) -> None:
-    async with running_node():
-        spawn(idle)
-        raise error
-
-
-@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3), StopAsyncIteration()])
-async def test_the_hosts_own_exception_comes_out_as_it_is(error):
-    """What the block of a node raises leaves it as that very object, in no group."""
-    with pytest.raises(type(error)) as caught:
-        await raises_in_its_block(error)
-    assert caught.value is error
-
-
-async def test_a_group_of_the_hosts_own_comes_out_as_it_is():
-    """A group that the block raises is not wrapped in another one."""
-    error = ExceptionGroup("mine", [ValueError("inner")])
-    with pytest.raises(ExceptionGroup) as caught:
-        await raises_in_its_block(error)
-    assert caught.value is error
-
-
-@pytest.mark.parametrize("how", ["outside", "inside"])
-async def test_the_host_may_cancel_its_block(how):
-    """A cancel scope around the node, or in its block, ends the block; the node ends in order all the same."""
-    log: list[object] = []
-    with trio.CancelScope() as outer:
-        async with running_node():
-            with trio.CancelScope() as inner:
-                pid = await start(Does, log)
-                (outer if how == "outside" else inner).cancel()
-                await trio.sleep_forever()
-            assert inner.cancelled_caught
-            assert is_alive(pid)
-    assert (outer.cancelled_caught, is_alive(pid)) == (how == "outside", False)
-
-
-async def test_a_process_that_the_host_cancels_ends_with_shutdown():
-    """A process that is cancelled from outside ends with SHUTDOWN, an orderly end without a report."""
-    reasons = []
-
-    async def waits(pid):
-        with trio.CancelScope(shield=True):
-            try:
-                await call(pid, "anything")
-            except CalleeExited as error:
-                reasons.append(error.reason)
-
-    with trio.CancelScope() as scope:
-        async with running_node():
-            pid = spawn(idle)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(waits, pid)
-                await trio.testing.wait_all_tasks_blocked()
-                scope.cancel()
-    assert reasons == [SHUTDOWN]
+# -- what a crash leaves, and what it does not touch ---------------------------------------------------
 
 
 @as_process

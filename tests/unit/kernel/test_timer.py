@@ -38,16 +38,7 @@ from runtime import (
     world,
 )
 from runtime.kernel.timers import FEW
-from tests.support.processes import as_process, end_of, exit_and_wait, idle, mail
-
-
-async def arrivals(count: int) -> list[tuple[float, object]]:
-    """The next messages, each with the virtual second of its coming."""
-    came = []
-    for _ in range(count):
-        message = await receive()
-        came.append((trio.current_time(), message))
-    return came
+from tests.support.processes import arrivals, as_process, end_of, exit_and_wait, idle, mail
 
 
 @as_process
