@@ -77,6 +77,7 @@ class LmdbJournal(LmdbShards):
         map_size: int = MAP_SIZE,
         read_only: bool = False,
         relaxed: bool = False,
+        adopter: str = "",
     ) -> LmdbJournal:
         """Open the store in a directory, or make one in a new or empty directory.
 
@@ -92,6 +93,8 @@ class LmdbJournal(LmdbShards):
                 costs nothing; halved as often as the system refuses it, doubled whenever it is full.
             read_only: read a store that no node has open; several readers may. Changes nothing in it.
             relaxed: a loss of power may take the last group that was committed; kill -9 takes nothing.
+            adopter: the node that opens it in the place of its own; then it must be there, and whoever finds it in
+                use is told by whom.
 
         Raises:
             StoreInUse: another process has it open, or this one.
@@ -100,10 +103,11 @@ class LmdbJournal(LmdbShards):
             StoreNewer: it is of a later format.
             StoreDamaged: its marker, its meta pages or its length are not what was written, or it is an older
                 copy of what has run here.
-            StoreMissing: `read_only`, and there is none.
+            StoreMissing: `read_only` or adopted, and there is none.
             StoreFull, StoreFailed: no room; anything else.
         """
-        with Store.opening(os.fspath(path), map_size, read_only=read_only, metasync=not relaxed) as store:
+        path, metasync = os.fspath(path), not relaxed
+        with Store.opening(path, map_size, read_only=read_only, metasync=metasync, adopter=adopter) as store:
             return cls(store, wall=wall(), node=node)
 
     @property

@@ -39,6 +39,7 @@ from ..durable.journal import (
     StoreInUse,
     StoreMissing,
     StoreNewer,
+    StoreNotReadable,
     StoreNotWritable,
 )
 from ..durable.record import FORMAT
@@ -61,6 +62,8 @@ _FREE_TAIL = 1024
 
 _LEAST_MAP: Final = 16 << 20  # bytes
 _LITTLE_ROOM: Final = 256 << 10  # bytes
+# Of what an owner notes in the lock, and then a newline: always as much, or the end of a longer one would be left.
+_NOTE: Final = 127  # bytes
 
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What LMDB says of pages, records or databases that are not as it left them.
@@ -78,7 +81,7 @@ class Claim:
     """A directory that is ours until `release`.
 
     `made` says how far its store has come; `epoch` and `transaction` which one ran here last and how far its
-    data had come at least, as far as they were noted.
+    data had come at least, as far as they were noted. `adopter` is the node that took it in the place of its own.
     """
 
     path: str
@@ -86,11 +89,15 @@ class Claim:
     made: Made
     epoch: int
     transaction: int = 0
+    adopter: str = ""
 
     def note(self, pid: int, epoch: int, transaction: int = 0) -> None:
         """Tell who asks next who is here, and what must be here. Best effort: the flock is what counts."""
         noted = {"pid": pid, "epoch": epoch, "transaction": transaction}
-        text = json.dumps(noted).encode().ljust(127) + b"\n"
+        text = json.dumps({**noted, "adopter": self.adopter} if pid and self.adopter else noted).encode()
+        if len(text) > _NOTE:  # such a name is left out
+            text = json.dumps(noted).encode()
+        text = text.ljust(_NOTE) + b"\n"
         try:
             os.pwrite(self.lock, text, 0)
         except OSError:
@@ -110,35 +117,36 @@ class Claim:
         self.disown()
 
 
-def claim(path: str, *, read_only: bool) -> Claim:
+def claim(path: str, *, read_only: bool, adopter: str = "") -> Claim:
     """Take the directory for this process, making it if need be, and look at its marker.
 
     Args:
         path: the directory. With `read_only` it must hold a store; it is shared with other readers.
+        adopter: the node that takes it in the place of its own; then it must hold a store as well.
 
     Raises:
         StoreInUse, StoreMissing, StoreNotWritable, StoreForeign, StoreNewer, StoreDamaged, StoreFull,
         StoreFailed.
     """
     try:
-        if not read_only:
+        if not read_only and not adopter:
             make(path)
-        elif not os.path.exists(os.path.join(path, MARKER)) and not os.path.exists(os.path.join(path, LOCK)):
+        elif not _there(os.path.join(path, MARKER)) and not _there(os.path.join(path, LOCK)):
             raise StoreMissing(path)
         _refuse_foreign(path)
         lock = _lock(path, read_only)
     except OSError as error:
-        raise told(path, error) from error
-    taken = Claim(path, lock, "new", 0)
+        raise told(path, error, read_only=read_only) from error
+    taken = Claim(path, lock, "new", 0, adopter=adopter)
     try:
-        noted = _noted(lock)
-        taken.epoch, taken.transaction = noted.get("epoch", 0), noted.get("transaction", 0)
+        noted = _note(lock)
+        taken.epoch, taken.transaction = _whole(noted, "epoch"), _whole(noted, "transaction")
         taken.made = _made(path, taken.epoch)
-        if read_only and taken.made != "ready":
+        if (read_only or adopter) and taken.made != "ready":
             raise StoreMissing(path)
     except OSError as error:
         taken.release()
-        raise told(path, error) from error
+        raise told(path, error, read_only=read_only) from error
     except StoreError:
         taken.release()
         raise
@@ -151,13 +159,22 @@ def look(path: str) -> None:
     Raises: as `claim`, without StoreInUse.
     """
     try:
-        if not os.path.exists(os.path.join(path, MARKER)):
+        if not _there(os.path.join(path, MARKER)):
             raise StoreMissing(path)
         if _made(path, 0) != "ready":
             raise StoreMissing(path)
     except OSError as error:
-        raise told(path, error) from error
+        raise told(path, error, read_only=True) from error
     check_data(path)
+
+
+def _there(path: str) -> bool:
+    """Whether there is such a file; raises OSError if that cannot be seen, which is no reason to say no."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def make(path: str) -> None:
@@ -209,22 +226,28 @@ def _lock(path: str, read_only: bool) -> int:
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = _noted(lock).get("pid", 0)
+        noted = _note(lock)
         os.close(lock)
-        raise StoreInUse(path, pid) from None
+        raise StoreInUse(path, _whole(noted, "pid"), str(noted.get("adopter", ""))) from None
     except OSError:
         os.close(lock)
         raise
     return lock
 
 
-def _noted(lock: int) -> dict[str, int]:
+def _note(lock: int) -> dict[str, object]:
     """What the last owner noted; empty if it is not to be read."""
     try:
         noted = json.loads(os.pread(lock, 256, 0))
     except ValueError:
         return {}
-    return {k: v for k, v in noted.items() if type(v) is int} if isinstance(noted, dict) else {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _whole(noted: dict[str, object], name: str) -> int:
+    """A whole number in such a note; 0 for none."""
+    value = noted.get(name)
+    return value if type(value) is int else 0
 
 
 def _made(path: str, epoch: int) -> Made:
@@ -399,14 +422,14 @@ def _tell_free_from_truncated(path: str, name: str, size: int, end: int, page_si
         raise StoreDamaged(path, f"{found} (page {min(lost)} is in use)")
 
 
-def told(path: str, error: OSError) -> StoreError:
+def told(path: str, error: OSError, *, read_only: bool = False) -> StoreError:
     """The store error for what the operating system said while the store was opened."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in NO_ROOM:
         return StoreFull(path, reason)
     if error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         return StoreFailed(path, reason)
-    return StoreNotWritable(path, reason)
+    return StoreNotReadable(path, reason) if read_only else StoreNotWritable(path, reason)
 
 
 def no_room(path: str, error: lmdb.Error) -> bool:

@@ -17,27 +17,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from ..durable import staging
 from ..durable.carriage import Piece
 from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence
 from ..durable.journal import Fence, Head, StoreDamaged, checked_snapshot
 from ..durable.record import Entry, Snapshot, entry_epoch, snapshot_sequence
-from ..durable.staging import (
-    ERASING,
-    Fitted,
-    Place,
-    check_claim,
-    check_home,
-    check_note,
-    check_reserve,
-    check_settle,
-    check_staged,
-    closed,
-    emptied,
-    fit,
-    preclaimed,
-    stage_of,
-    staged_shard,
-)
 from . import lmdb_rows as layout
 from .lmdb_boot import DATA
 from .lmdb_floors import pack_floor, unpack_floor
@@ -96,7 +80,7 @@ class LmdbShards(ABC):
     def claim(self, epochs: Mapping[int, int]) -> None:
         def work(txn: Transaction) -> None:
             for shard, epoch in epochs.items():
-                check_claim(self._path, shard, epoch, self._fence(txn, shard), self._stage(txn, shard))
+                staging.check_claim(self._path, shard, epoch, self._fence(txn, shard), self._stage(txn, shard))
                 self._put_fence(txn, shard, epoch, claimed)
 
         self._store.check_writable()
@@ -156,7 +140,7 @@ class LmdbShards(ABC):
         return found
 
     def _note_home(self, txn: Transaction, key: str, shard: int, head: Head | None = None) -> None:
-        check_home(key, shard, head or self._head(txn, key))
+        staging.check_home(key, shard, head or self._head(txn, key))
         row = home_row(shard, key.encode())
         txn.put(row, home_value(row), overwrite=False, db=self._store.shards)
 
@@ -200,7 +184,7 @@ class LmdbShards(ABC):
     def reserve(self, shard: int, note: bytes) -> None:
         def work(txn: Transaction) -> None:
             found, stage = self._fence(txn, shard), self._stage(txn, shard)
-            check_reserve(self._path, shard, note, found, stage, kept=bool(self._homes(txn, shard, "", 1)))
+            staging.check_reserve(self._path, shard, note, found, stage, kept=bool(self._homes(txn, shard, "", 1)))
             self._put_meta(txn, _stage_row(shard), note)
 
         self._write(work)
@@ -211,10 +195,10 @@ class LmdbShards(ABC):
             cursor = txn.cursor(self._store.meta)
             if cursor.set_range(_STAGES):
                 for row in cursor.iternext(keys=True, values=False):
-                    shard = staged_shard(row[1:].decode(errors="replace"), self._path)
+                    shard = staging.staged_shard(row[1:].decode(errors="replace"), self._path)
                     if shard is None:
                         break
-                    found[shard] = self._stored_meta(txn, row) or ERASING
+                    found[shard] = self._stored_meta(txn, row) or staging.ERASING
             return found
 
         return self._store.read(work)
@@ -224,16 +208,16 @@ class LmdbShards(ABC):
         store.check_writable()
         if pieces:
             store.check_room()
-        check_note(self._path, shard, note)
+        staging.check_note(self._path, shard, note)
         in_log = self._tail().heads
         if any(piece.key in in_log for piece in pieces):
             self.fold()  # what comes goes behind what is there, and that must be in its rows
 
         def work(txn: Transaction) -> tuple[dict[str, Head], Bounds]:
-            check_staged(self._path, shard, self._stage(txn, shard))
+            staging.check_staged(self._path, shard, self._stage(txn, shard))
             if claim:
                 found = self._fence(txn, shard)
-                self._change_fence(txn, shard, found, preclaimed(self._path, shard, claim, found))
+                self._change_fence(txn, shard, found, staging.preclaimed(self._path, shard, claim, found))
             if note is not None:
                 self._put_meta(txn, _stage_row(shard), note)
             bounds = self._bounds
@@ -253,7 +237,7 @@ class LmdbShards(ABC):
         self, txn: Transaction, shard: int, pieces: Sequence[Piece], position: int
     ) -> tuple[dict[str, Head], int, int]:
         """Put pieces into their places; the heads then, the last position, and the positions no head counts."""
-        places: dict[str, Place] = {}
+        places: dict[str, staging.Place] = {}
         heads: dict[str, Head] = {}
         owed = 0
         for piece in pieces:
@@ -262,7 +246,7 @@ class LmdbShards(ABC):
             if place is None:
                 place = places[key] = self._place(txn, key)
             last, first = place.head.sequence, place.first
-            fitted = fit(piece, place, position, self._path)
+            fitted = staging.fit(piece, place, position, self._path)
             position += len(fitted.rows)
             owed += len(fitted.rows) - (fitted.head.sequence - last)
             self._put_fitted(txn, fitted, first, last)
@@ -271,14 +255,14 @@ class LmdbShards(ABC):
             heads[key] = fitted.head
         return heads, position, owed
 
-    def _place(self, txn: Transaction, key: str) -> Place:
+    def _place(self, txn: Transaction, key: str) -> staging.Place:
         head = self._stored_head(txn, key)
         if not head.sequence:
-            return Place(head)  # there is nothing else of a key without a head
+            return staging.Place(head)  # there is nothing else of a key without a head
         snapshot = txn.get(key.encode(), db=self._store.snapshots)
-        return Place(head, self._first(txn, key), snapshot_sequence(snapshot) if snapshot is not None else 0)
+        return staging.Place(head, self._first(txn, key), snapshot_sequence(snapshot) if snapshot is not None else 0)
 
-    def _put_fitted(self, txn: Transaction, fitted: Fitted, first: int, last: int) -> None:
+    def _put_fitted(self, txn: Transaction, fitted: staging.Fitted, first: int, last: int) -> None:
         """Put one piece into its rows; `first` and `last` are the key's entries up to now."""
         key, put, store = fitted.key, txn.put, self._store
         name = key.encode()
@@ -304,7 +288,7 @@ class LmdbShards(ABC):
 
     def settle(self, shard: int) -> None:
         def work(txn: Transaction) -> None:
-            check_settle(self._path, shard, self._fence(txn, shard), self._stage(txn, shard))
+            staging.check_settle(self._path, shard, self._fence(txn, shard), self._stage(txn, shard))
             txn.delete(_stage_row(shard), db=self._store.meta)
 
         self._write(work)
@@ -334,17 +318,17 @@ class LmdbShards(ABC):
 
         def look(txn: Transaction) -> tuple[Fence, Fence, bytes | None, bool]:
             found, stage = self._fence(txn, shard), self._stage(txn, shard)
-            fence = closed(self._path, shard, found, stage)
+            fence = staging.closed(self._path, shard, found, stage)
             return found, fence, stage, bool(self._homes(txn, shard, "", 1))
 
         found, fence, stage, kept = self._store.read(look)
         if stage is None and not kept and not fence.written:
             return False
-        if stage != ERASING or fence != found:
+        if stage != staging.ERASING or fence != found:
 
             def close(txn: Transaction) -> None:
                 self._change_fence(txn, shard, found, fence)
-                self._put_meta(txn, _stage_row(shard), ERASING)
+                self._put_meta(txn, _stage_row(shard), staging.ERASING)
 
             self._store.write(close)
             # Where nobody has ever written it, the log has nothing of it: pieces go straight into their rows.
@@ -370,7 +354,7 @@ class LmdbShards(ABC):
         if over:
             txn.delete(_stage_row(shard), db=self._store.meta)
             found = self._fence(txn, shard)
-            self._change_fence(txn, shard, found, emptied(found))
+            self._change_fence(txn, shard, found, staging.emptied(found))
         self._owe(txn, owed)
         return heads, over
 
@@ -417,4 +401,4 @@ _STAGES = b"mstage/"
 
 
 def _stage_row(shard: int) -> bytes:
-    return b"m" + stage_of(shard).encode()
+    return b"m" + staging.stage_of(shard).encode()

@@ -111,12 +111,14 @@ class Store:
 
     @classmethod
     @contextmanager
-    def opening(cls, path: str, map_size: int, *, read_only: bool, metasync: bool = True) -> Iterator[Store]:
+    def opening(
+        cls, path: str, map_size: int, *, read_only: bool, metasync: bool = True, adopter: str = ""
+    ) -> Iterator[Store]:
         """Open a directory's store; the block makes it ready, and closes it if it fails.
 
         Raises: as `LmdbJournal.open`, whatever the block raises of LMDB or the system included.
         """
-        claim = boot.claim(path, read_only=read_only)
+        claim = boot.claim(path, read_only=read_only, adopter=adopter)
         environment: lmdb.Environment | None = None
         try:
             if not read_only:

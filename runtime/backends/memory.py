@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
+from ..durable import staging
 from ..durable.carriage import Piece
 from ..durable.fence import claimed, pack_fence, row_of, sealed, unpack_fence, written
 from ..durable.journal import (
@@ -42,23 +43,6 @@ from ..durable.journal import (
     touched,
 )
 from ..durable.record import Entry, Snapshot, snapshot_sequence
-from ..durable.staging import (
-    ERASING,
-    Fitted,
-    Place,
-    check_claim,
-    check_home,
-    check_note,
-    check_reserve,
-    check_settle,
-    check_staged,
-    closed,
-    emptied,
-    fit,
-    preclaimed,
-    stage_of,
-    staged_shard,
-)
 from ..errors import Misuse
 
 
@@ -112,12 +96,12 @@ class MemoryDisk:
 
     def stage(self, shard: int) -> bytes | None:
         """The note of a staged shard, None if it is not staged."""
-        return self.meta.get(stage_of(shard))
+        return self.meta.get(staging.stage_of(shard))
 
-    def place(self, key: str) -> Place:
+    def place(self, key: str) -> staging.Place:
         """Where a key stands."""
         snapshot = self.snapshots.get(key, b"")
-        return Place(self.heads.get(key, Head()), self.floors.get(key, 1), snapshot_sequence(snapshot))
+        return staging.Place(self.heads.get(key, Head()), self.floors.get(key, 1), snapshot_sequence(snapshot))
 
     def piece(self, key: str, after: int, size: int, snapshot_after: int) -> Piece:
         """As `Journal.piece`."""
@@ -133,18 +117,18 @@ class MemoryDisk:
         epoch = Entry.unpack(rows[-1]).epoch if rows else place.head.epoch
         return Piece(key, place.first, after, epoch, tuple(rows), self.snapshots[key] if wanted else b"")
 
-    def fit(self, pieces: Iterable[Piece]) -> list[Fitted]:
+    def fit(self, pieces: Iterable[Piece]) -> list[staging.Fitted]:
         """What pieces put here; raises as `Journal.install`."""
-        places: dict[str, Place] = {}
-        fitted: list[Fitted] = []
+        places: dict[str, staging.Place] = {}
+        fitted: list[staging.Fitted] = []
         position = self.position
         for piece in pieces:
             place = places.setdefault(piece.key, self.place(piece.key))
-            fitted.append(fit(piece, place, position, self.name))
+            fitted.append(staging.fit(piece, place, position, self.name))
             position += len(fitted[-1].rows)
         return fitted
 
-    def put(self, shard: int, fitted: Iterable[Fitted]) -> None:
+    def put(self, shard: int, fitted: Iterable[staging.Fitted]) -> None:
         """Put what was fitted into its places."""
         for one in fitted:
             self.drop(one.key, one.first)
@@ -158,22 +142,22 @@ class MemoryDisk:
     def to_reserve(self, shard: int, note: bytes) -> dict[str, bytes]:
         """The rows that change with a reservation; raises as `Journal.reserve`."""
         kept = bool(self.homes.get(shard))
-        check_reserve(self.name, shard, note, self.fence(shard), self.stage(shard), kept=kept)
-        return {stage_of(shard): bytes(note)}
+        staging.check_reserve(self.name, shard, note, self.fence(shard), self.stage(shard), kept=kept)
+        return {staging.stage_of(shard): bytes(note)}
 
     def to_install(self, shard: int, note: bytes | None, claim: int) -> dict[str, bytes]:
         """The rows that change with pieces; raises as `Journal.install`."""
-        check_staged(self.name, shard, self.stage(shard))
-        check_note(self.name, shard, note)
-        rows = {} if note is None else {stage_of(shard): bytes(note)}
+        staging.check_staged(self.name, shard, self.stage(shard))
+        staging.check_note(self.name, shard, note)
+        rows = {} if note is None else {staging.stage_of(shard): bytes(note)}
         if claim:
-            rows[row_of(shard)] = pack_fence(preclaimed(self.name, shard, claim, self.fence(shard)))
+            rows[row_of(shard)] = pack_fence(staging.preclaimed(self.name, shard, claim, self.fence(shard)))
         return rows
 
     def to_erase(self, shard: int, limit: int) -> tuple[list[str], dict[str, bytes | None]]:
         """The keys that go, and the rows that change, None for those that go too; nothing if all is gone."""
         found, stage = self.fence(shard), self.stage(shard)
-        fence = closed(self.name, shard, found, stage)
+        fence = staging.closed(self.name, shard, found, stage)
         kept = self.homes.get(shard, set())
         if not kept and stage is None and not fence.written:
             return [], {}
@@ -184,9 +168,9 @@ class MemoryDisk:
             keys.append(key)
             limit -= max(1, len(self.entries[key]))
         over = len(keys) == len(kept)
-        rows: dict[str, bytes | None] = {stage_of(shard): None if over else ERASING}
+        rows: dict[str, bytes | None] = {staging.stage_of(shard): None if over else staging.ERASING}
         if found.epoch:
-            rows[row_of(shard)] = pack_fence(emptied(fence) if over else fence)
+            rows[row_of(shard)] = pack_fence(staging.emptied(fence) if over else fence)
         return keys, rows
 
     def erase(self, shard: int, keys: Iterable[str]) -> None:
@@ -271,7 +255,7 @@ class MemoryJournal:
         heads = {key: disk.heads.get(key, Head()) for key in touched(entries, snapshots)}
         advance(heads, entries, snapshots, disk.name, floors)
         for key, shard in homes.items():
-            check_home(key, shard, heads.get(key) or disk.heads.get(key))
+            staging.check_home(key, shard, heads.get(key) or disk.heads.get(key))
         self._strike("staged")
         for key, row in packed:
             disk.entries.setdefault(key, []).append(row)
@@ -337,7 +321,7 @@ class MemoryJournal:
         rows: dict[int, Fence] = {}
         for shard, epoch in epochs.items():
             found = disk.fence(shard)
-            check_claim(disk.name, shard, epoch, found, disk.stage(shard))
+            staging.check_claim(disk.name, shard, epoch, found, disk.stage(shard))
             rows[shard] = claimed(disk.name, shard, epoch, found)
         self._put_fences(rows)
 
@@ -367,7 +351,7 @@ class MemoryJournal:
 
     def staged(self) -> dict[int, bytes]:
         disk = self._usable()
-        found = {staged_shard(name, disk.name): note for name, note in sorted(disk.meta.items())}
+        found = {staging.staged_shard(name, disk.name): note for name, note in sorted(disk.meta.items())}
         return {shard: note for shard, note in found.items() if shard is not None}
 
     def install(self, shard: int, pieces: Sequence[Piece], note: bytes | None = None, claim: int = 0) -> None:
@@ -378,15 +362,15 @@ class MemoryJournal:
 
     def settle(self, shard: int) -> None:
         disk = self._writable()
-        check_settle(disk.name, shard, disk.fence(shard), disk.stage(shard))
-        self._change({stage_of(shard): None})
+        staging.check_settle(disk.name, shard, disk.fence(shard), disk.stage(shard))
+        self._change({staging.stage_of(shard): None})
 
     def erase(self, shard: int, limit: int = 2000) -> bool:
         disk = self._writable()
         keys, rows = disk.to_erase(shard, limit)
         if rows:
             self._change(rows, lambda: disk.erase(shard, keys))
-        return rows.get(stage_of(shard)) is None
+        return rows.get(staging.stage_of(shard)) is None
 
     def _change(self, rows: Mapping[str, bytes | None], work: Callable[[], None] = lambda: None) -> None:
         self._strike("staged")

@@ -104,7 +104,7 @@ class SeededWorld:
     def wall(self) -> float:
         return ORIGIN + trio.current_time() + self.wall_offset
 
-    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> Journal:
+    def open_store(self, path: str, node: str, *, relaxed: bool = False, adopter: str = "") -> Journal:
         path = f"{path}/relaxed" if relaxed else path
         journal = self._open_store(path, node)
         self._trace.note("open", path, node, journal.epoch)

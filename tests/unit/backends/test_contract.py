@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,21 +21,7 @@ from runtime.durable.journal import (
 from runtime.durable.record import MAX_PAYLOAD
 from runtime.errors import Misuse
 
-from .stores import LmdbStore, MemoryStore, SimulatedStore, Store, entries, entry, snapshot
-
-
-@pytest.fixture(params=["memory", "simulated", "lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "simulated":
-        return SimulatedStore()
-    return MemoryStore() if request.param == "memory" else LmdbStore(tmp_path / "store")
-
-
-@pytest.fixture
-def journal(store: Store) -> Iterator[Journal]:
-    journal = store.open()
-    yield journal
-    journal.close()
+from .stores import Store, entries, entry, snapshot
 
 
 def test_a_backend_is_a_journal(journal: Journal) -> None:

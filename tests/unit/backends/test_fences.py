@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,7 @@ from runtime.durable.fence import MAX_EPOCH, MAX_SHARD, pack_fence, row_of, unpa
 from runtime.durable.journal import Fence, Fenced, Journal, StoreDamaged
 from runtime.errors import Misuse
 
-from .stores import LmdbStore, MemoryStore, SimulatedStore, Store, entry, snapshot
-
-
-@pytest.fixture(params=["memory", "simulated", "lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "simulated":
-        return SimulatedStore()
-    return MemoryStore() if request.param == "memory" else LmdbStore(tmp_path / "store")
-
-
-@pytest.fixture
-def journal(store: Store) -> Iterator[Journal]:
-    journal = store.open()
-    yield journal
-    journal.close()
+from .stores import LmdbStore, Store, entry, snapshot
 
 
 def test_a_shard_is_written_under_the_epoch_of_its_claim(journal: Journal) -> None:
