@@ -151,6 +151,12 @@ def _spawn_here(name: str, args: tuple[object, ...], link: bool, monitor: bool) 
 async def call_on(node: str, name: str, *args: object, timeout: float = 5.0) -> object:
     """Run a function on another node, in a process of its own, and wait for its result (OTP: `erpc:call`, D6).
 
+    It runs at most once. Between nodes its arguments and its result are copies.
+
+    Args:
+        name: what the function was declared as by `spawnable`, there.
+        timeout: seconds to wait for the result; math.inf: for ever.
+
     Raises:
         RemoteError: the function raised, or nothing is declared there under that name.
         CalleeExited: its process was ended, or the node was lost (NOCONNECTION).
@@ -168,17 +174,28 @@ async def call_on(node: str, name: str, *args: object, timeout: float = 5.0) -> 
 
 
 async def whereis_on(node: str, name: str, *, timeout: float = 5.0) -> Pid | None:
-    """The pid under a local name of another node, or None. Raises CalleeExited and CallTimeout as `call_on`."""
+    """The pid under a local name of another node, or None.
+
+    `timeout` is in seconds. Raises CalleeExited and CallTimeout as `call_on`.
+    """
     return cast("Pid | None", await ask(node, "whereis", name, timeout=timeout))
 
 
 async def register_on(node: str, name: str, pid: Pid, *, timeout: float = 5.0) -> None:
-    """Give a process its local name on the node where it lives; raises RemoteError (Misuse there) as `register`."""
+    """Give a process its local name on the node where it lives.
+
+    `timeout` is in seconds. Raises RemoteError where `register` there is Misuse; CalleeExited and CallTimeout as
+    `call_on`.
+    """
     await ask(node, "register", name, pid, timeout=timeout)
 
 
 async def unregister_on(node: str, name: str, *, timeout: float = 5.0) -> None:
-    """Free a local name of another node; raises RemoteError (Misuse there) if nobody has it."""
+    """Free a local name of another node.
+
+    `timeout` is in seconds. Raises RemoteError (Misuse there) if nobody has it; CalleeExited and CallTimeout as
+    `call_on`.
+    """
     await ask(node, "unregister", name, timeout=timeout)
 
 

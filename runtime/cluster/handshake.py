@@ -370,11 +370,11 @@ class Handshake:
                     effects.append(Say(Hello(self._known.me, self._role).to_bytes()))
                 case Received(data):
                     if now >= self.deadline:
-                        raise _late(self._vouched)
+                        raise late(self._vouched)
                     self._read(data, effects)
                 case Looked():
                     if now >= self.deadline:
-                        raise _late(self._vouched)
+                        raise late(self._vouched)
         except Refusal as refusal:
             self._over = True
             if not refusal.told and refusal.reason not in ("malformed", "too_slow", "left"):
@@ -436,7 +436,8 @@ def _welcome(hello: Hello) -> Say:
     return Say(wire.encode(Frame(Kind.WELCOME, number=_common(hello) or 0)))
 
 
-def _late(node: str | None) -> Refusal:
+def late(node: str | None) -> Refusal:
+    """The refusal of a connection on which nothing was agreed in time."""
     return Refusal("too_slow", f"no agreement within {HELLO_SECONDS:g} seconds: is it a node?", node=node or "")
 
 

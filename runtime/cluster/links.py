@@ -1,8 +1,8 @@
 """Links: which nodes this one is linked with. It listens, dials whom it is told to, and keeps one link per node.
 
 Every connection begins as a stranger's: TLS, then the handshake, within HELLO_SECONDS, in a function from which
-nothing leads to a process. Only what comes out of it as `Agreed` becomes a `Link`. A refusal is counted by its word,
-and logged once for each word and name, so that a node that tries for ever does not fill the log.
+nothing leads to a process (`greeting`). Only what comes out of it as `Agreed` becomes a `Link`. A refusal is counted
+by its word, and logged once for each word and name, so that a node that tries for ever does not fill the log.
 
 Whom it wants, it dials at once; after a failure it waits first, twice as long each time, less some jitter. What was
 wanted once is dialled once; what is kept is dialled until it is forgotten.
@@ -28,24 +28,13 @@ import trio
 from ..errors import Misuse
 from ..kernel.exits import NOCONNECTION
 from ..kernel.world import Heart, Listener, World
-from .handshake import (
-    HELLO_SECONDS,
-    Acquaintances,
-    Agreed,
-    Handshake,
-    Identity,
-    Opened,
-    Received,
-    Refusal,
-    Refused,
-    Role,
-    Say,
-)
+from .greeting import agree
+from .handshake import Acquaintances, Agreed, Identity, Refusal, Role
 from .health import BEAT_SECONDS, LOOK_SECONDS, Look, State
 from .heartbeat import Heartbeat
 from .link import Above, Limits, Link
 from .pipe import Pipe
-from .tls import Cipher, Keys, Security, check_address, node_of
+from .tls import Security, check_address
 
 logger = logging.getLogger("banyan")
 
@@ -267,48 +256,8 @@ class Links:
                 await self._begin(pipe, agreed, dialled=False)
 
     async def _agree(self, stream: trio.abc.Stream, dialled: str | None, role: Role) -> tuple[Pipe, Agreed] | Refusal:
-        """TLS and handshake, in time; on a refusal the stream is closed."""
-        keys = self.settings.security
-        pipe = Pipe(stream, Cipher(keys, listening=dialled is None) if isinstance(keys, Keys) else None)
-        refusal = Refusal(
-            "too_slow", f"no agreement within {HELLO_SECONDS:g} seconds: is it a node?", node=dialled or ""
-        )
-        agreed = None
-        try:
-            with trio.move_on_after(HELLO_SECONDS):
-                agreed = await self._talk(pipe, dialled, role)
-        except Refusal as error:
-            refusal = error
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            refusal = Refusal("left", "the connection broke before both had agreed", node=dialled or "")
-        finally:
-            if agreed is None:
-                with trio.CancelScope(shield=True):
-                    await pipe.aclose()
-        return (pipe, agreed) if agreed is not None else refusal
-
-    async def _talk(self, pipe: Pipe, dialled: str | None, role: Role) -> Agreed:
-        vouched = await pipe.secure()
-        try:
-            name = node_of(vouched) if vouched is not None else None
-        except Refusal as posing:
-            await pipe.send(posing.to_bytes())
-            raise
-        machine = Handshake(self._known, dialled=dialled, vouched=name, now=self.world.now(), role=role)
-        event: Opened | Received = Opened()
-        try:
-            while True:
-                for effect in machine.handle(event, self.world.now()):
-                    match effect:
-                        case Say(data):
-                            await pipe.send(data)
-                        case Agreed():
-                            return effect
-                        case Refused(refusal):
-                            raise refusal
-                event = Received(await pipe.receive())
-        finally:
-            machine.end()
+        now, security = self.world.now, self.settings.security
+        return await agree(stream, self._known, security, now, dialled=dialled, role=role)
 
     def _tell(self, refusal: Refusal) -> None:
         """Count a refusal; log it if it is the first of its word and name."""

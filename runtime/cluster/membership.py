@@ -19,8 +19,8 @@ anybody serves; a shard is served no more before it is sealed, and sealed before
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast, final
 
 from ..behaviours.gen_server import GenServer, Stop
 from ..errors import BanyanError, NoProcess
@@ -45,17 +45,7 @@ from .members import (
     members_of,
 )
 from .members import Effect as MemberEffect
-from .news import (
-    Ceased,
-    Fences,
-    Leave,
-    MemberFact,
-    MoveSettled,
-    NodeChanged,
-    NoFences,
-    ShardLost,
-    ShardOwned,
-)
+from .news import Ceased, Fences, Leave, MemberFact, MoveSettled, NodeChanged, NoFences, ShardLost, ShardOwned
 from .placement import Claim, Clear, Lost, Own, Placement, Release, Settled, Shard, shard_row, shards_of
 from .placement import Effect as PlacementEffect
 
@@ -77,6 +67,8 @@ __all__ = [
 logger = logging.getLogger("banyan")
 
 SERVICE: Final = "membership"
+# In `table.services`: by whoever serves shards, a function that says whether something of a shard is in memory now.
+IN_USE: Final = "shards in use"
 _TICK: Final = object()
 _LOOK: Final = object()
 # Seconds until the next try after one that failed.
@@ -119,8 +111,10 @@ class Membership(GenServer):
         self._placement = joined.placement
         self._placement.ceased()  # what a former process of this life served, or had in hand
         self._placement.abandoned()
+        self._placement.forsaken()
         self._fences: Fences = fences if fences is not None else NoFences()
-        self._held: dict[str, Fences] = {}  # of other nodes' stores that this one holds, by their ids
+        self._held: dict[str, tuple[Fences, str]] = {}  # of others' stores that this one holds, with their writers
+        self._in_use = cast("dict[str, Callable[[int], bool]]", process.table.services.setdefault(IN_USE, {}))
         self.rows = Rows(self._world.coordination)
         self._subscribers: list[Pid] = []
         self._unreachable = ""
@@ -172,6 +166,19 @@ class Membership(GenServer):
         """The epoch under which this node serves a shard now; None if it does not, or its lease is over."""
         return self._placement.serves(shard) if self.serving else None
 
+    def written(self, shard: int) -> bool:
+        """Whether something of a shard is in the store of this node that has its data: such a one stays, or moves."""
+        return self._fences_at(self._placement.home(shard)).written(shard)
+
+    def kept(self, shard: int) -> bool:
+        """Whether something of a shard is here, in the store or in memory only: it is not to be set free, but moved.
+
+        A node without a store can move nothing: there only what is written counts.
+        """
+        if self.written(shard) or not self._placement.stores:
+            return self.written(shard)
+        return any(in_use(shard) for in_use in self._in_use.values())
+
     def subscribe(self, pid: Pid) -> None:
         """Send a process of this node NodeChanged, ShardOwned, ShardLost and Ceased from now on, until it ends.
 
@@ -186,17 +193,22 @@ class Membership(GenServer):
         for shard, epoch in self._placement.served.items():
             self._post(pid, self._owned(shard, epoch))
 
-    def hold(self, store: str, fences: Fences) -> None:
+    def hold(self, store: str, fences: Fences, writer: str = "") -> None:
         """Adopt a dead node's store on this machine: from the next round on its shards are this node's.
 
-        The lock on its directory makes this safe: it is free when the other's program is dead, and only then.
+        The lock on its directory makes this safe: it is free when the other's program is dead, and only then. A
+        membership that was restarted has to be told again.
 
         Args:
             store: its id (`store_id`). The caller has it open, and keeps it open until `give_up` has returned.
-            fences: of that store.
+            fences, writer: of that store; who writes to it, as `Owned.writer`.
         """
-        self._held[store] = fences
+        self._held[store] = (fences, writer)
         self._placement.held(store)
+
+    def writer(self, shard: int) -> str:
+        """Who writes to the adopted store in which a shard's data lie; "" if they lie in this node's own."""
+        return self._held.get(self._placement.home(shard), (None, ""))[1]
 
     def give_up(self, store: str) -> None:
         """Stop serving what has its data in an adopted store; then the caller may close it. Harmless if done twice."""
@@ -204,10 +216,10 @@ class Membership(GenServer):
             self._place(self._placement.given_up(store))
 
     def drain(self, on: bool = True) -> None:
-        """Have this node given no shards from now on, and what of its own nothing is written in set free.
+        """Have this node given no shards from now on, and those of its own of which nothing is here set free.
 
-        It goes on serving all that it has; what is written has to be moved away (`moves_wanted`). A new life of the
-        node begins without.
+        It goes on serving all that it has; of what something is here has to be moved away (`moves_wanted`). A new life
+        of the node begins without.
         """
         if self._reports.drain(on):
             self.look()
@@ -219,19 +231,19 @@ class Membership(GenServer):
     def moves_wanted(self, loads: Mapping[int, Load], limit: int) -> list[tuple[int, str]]:
         """Which shards this node should move away now, and to whom; the most urgent first.
 
-        What is not written is none of it: it is set free by itself. While a node is in doubt only one that is
-        draining moves anything.
+        What has nothing here (`kept`) is none of it: it is set free by itself. While a node is in doubt only one that
+        is draining moves anything.
 
         Args:
-            loads: of the shards that are served here; those that are missing do nothing.
+            loads: of the shards that are served and kept here; those that are missing do nothing.
             limit: at most so many.
         """
         sure = self._members.alive(sure=True)
         if not self.serving or (sure != self._members.alive() and not self.draining):
             return []
         others = {name: member.load for name, member in self.members().items()}
-        written = {shard for shard in self._placement.served if self._written(shard)}
-        return self._placement.wanted(sure, self._draining(), written, loads, others, limit)
+        kept = {shard for shard in self._placement.served if self.kept(shard)}
+        return self._placement.wanted(sure, self._draining(), kept, loads, others, limit)
 
     # -- for whoever conducts moves, by `moving` -----------------------------------------------------
 
@@ -363,7 +375,7 @@ class Membership(GenServer):
                     serving=members.serving,
                     up=members.alive(sure=True),
                     alive=members.alive(),
-                    written=self._written,
+                    kept=self.kept,
                     draining=self._draining(),
                 )
             )
@@ -425,7 +437,7 @@ class Membership(GenServer):
         sealed = []
         for release in releases:
             self._tell(ShardLost(release.shard, release.epoch))
-            if self._fences_of(release.shard).seal(release.shard, release.epoch):
+            if self._fences_at(self._placement.home(release.shard)).seal(release.shard, release.epoch):
                 sealed.append(release)
         await self._set_free(sealed)
 
@@ -445,11 +457,11 @@ class Membership(GenServer):
             if isinstance(effect, Own):
                 won.setdefault(effect.home if effect.home in self._held else "", {})[effect.shard] = effect.epoch
         for home, epochs in won.items():
-            self._claim(self._held.get(home, self._fences), epochs)
+            self._claim(home, epochs)
 
-    def _claim(self, fences: Fences, epochs: Mapping[int, int]) -> None:
+    def _claim(self, home: str, epochs: Mapping[int, int]) -> None:
         try:
-            refused = set(fences.claim(epochs))
+            refused = set(self._fences_at(home).claim(epochs))
         except BanyanError:
             for shard in epochs:
                 self._placement.dropped(shard)
@@ -464,14 +476,11 @@ class Membership(GenServer):
         home = self._placement.home(shard)
         return ShardOwned(shard, epoch, home if home in self._held else "")
 
-    def _fences_of(self, shard: int) -> Fences:
-        return self._held.get(self._placement.home(shard), self._fences) if self._held else self._fences
-
-    def _written(self, shard: int) -> bool:
-        return self._fences_of(shard).written(shard)
+    def _fences_at(self, home: str) -> Fences:
+        return self._held[home][0] if home in self._held else self._fences
 
     async def _leave(self) -> None:
-        effects = self._placement.leaving(self._written)
+        effects = self._placement.leaving(self.written)
         self._place([effect for effect in effects if isinstance(effect, Lost)])
         try:
             await self._set_free([effect for effect in effects if isinstance(effect, Clear)])

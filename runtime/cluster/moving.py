@@ -63,6 +63,8 @@ def _refusal(membership: Membership, shard: int, target: str) -> str | None:
         return f"{placement.name} does not serve shard {shard}: {owner}"
     if row.move or placement.conducts(shard) or placement.in_hand(shard):
         return f"shard {shard} is moving to {row.target or 'another node'} already"
+    if placement.is_adopted(shard):
+        return f"shard {shard} lies in a store that {placement.name} has adopted"
     if target == placement.name:
         return f"shard {shard} is {target}'s own already"
     if member is None:
@@ -109,7 +111,7 @@ async def commit(membership: Membership, shard: int, epoch: int, move: str) -> L
     fresh = False
     while True:
         version, row = placement.row(shard)
-        if placement.is_ours(row) and row.epoch > epoch:
+        if placement.is_here(row) and row.epoch > epoch:
             return "won"
         if (row.epoch, row.move, row.target) == (epoch, move, placement.name):
             _check_lease(membership, "commit a move")

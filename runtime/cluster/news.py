@@ -87,7 +87,7 @@ class MemberFact:
     """A node of the cluster, as this one sees it.
 
     Attributes:
-        address, creation, store: as in its row.
+        address, creation, store, data: as in its row.
         draining: it gives its shards away, and is given none.
         load: what it said of late that it has to carry.
     """
@@ -98,6 +98,7 @@ class MemberFact:
     store: str
     draining: bool
     load: Load
+    data: str = ""
 
 
 @final

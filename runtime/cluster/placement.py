@@ -11,7 +11,7 @@ gives up what it has too much of.
     its data are in a store that I hold           claim it, whoever owned it: the store's lock is the fence
     its owner is gone, and it has no data         claim it, if it falls to me: nothing can be lost
     its owner is gone, and it has data elsewhere  it waits for whoever holds them
-    mine, one too many, and nothing written yet   seal it in my store, then set it free
+    mine, one too many, and nothing of it here    seal it in my store, then set it free
     mine, and it names a move of nobody here      take the move out of the row
 
 A shard has data as soon as something is written; then only its copy can be served elsewhere, which is a move: its
@@ -164,7 +164,7 @@ class Placement:
         self,
         sure: Sequence[str],
         draining: Collection[str],
-        written: Collection[int],
+        kept: Collection[int],
         loads: Mapping[int, Load],
         others: Mapping[str, Load],
         limit: int,
@@ -172,13 +172,13 @@ class Placement:
         """What this node should move away now, and where to; see `balance.moves_for`.
 
         Args:
-            written: the shards served here in which something is written.
+            kept: the shards served here of which something is here, in the store or in memory.
         """
         moving = {shard: row.target for shard, (_, row) in self._rows.items() if row.move}
-        fixed = {shard for shard in self._served if shard not in written} | self._in_hand
+        fixed = {shard for shard in self._served if shard not in kept or self.is_adopted(shard)} | self._in_hand
         owners = {shard: row.owner for shard, (_, row) in self._rows.items() if row.owner}
         # What is free, or will be set free here, is somebody's soon.
-        free = set(range(self.shards)) - owners.keys() | set(self._surplus(sure, draining, written))
+        free = set(range(self.shards)) - owners.keys() | set(self._surplus(sure, draining, kept))
         kept = {shard: owner for shard, owner in self.owners().items() if shard not in free}
         owners |= share(kept, free, [name for name in sure if name not in draining])
         return moves_for(owners, loads, sure, draining, self.name, limit, others=others, moving=moving, fixed=fixed)
@@ -207,6 +207,20 @@ class Placement:
         """Whether a row gives a shard to this node, in whatever life, and its data lie here."""
         return row.owner == self.name and (not row.home or row.home in self.stores)
 
+    def is_here(self, row: Shard) -> bool:
+        """Whether a row gives a shard to this node, in whatever life, and its data lie in the node's own store."""
+        return row.owner == self.name and row.home in ("", self._store)
+
+    @property
+    def adopted(self) -> list[int]:
+        """The shards that this node serves out of other stores than its own."""
+        return [shard for shard in self._served if self.is_adopted(shard)]
+
+    def is_adopted(self, shard: int) -> bool:
+        """Whether a shard's data lie in another store that this node holds."""
+        home = self.home(shard)
+        return home != self._store and home in self.stores
+
     # -- events --------------------------------------------------------------------------------------
 
     def looked(
@@ -216,7 +230,7 @@ class Placement:
         serving: bool,
         up: Sequence[str],
         alive: Sequence[str],
-        written: Callable[[int], bool] = lambda _: True,
+        kept: Callable[[int], bool] = lambda _: True,
         draining: Collection[str] = (),
     ) -> list[Effect]:
         """The shards' rows, by number.
@@ -224,7 +238,7 @@ class Placement:
         Args:
             serving: whether this node's lease holds.
             up, alive: the nodes that may be given shards, and those that may keep them.
-            written: whether something of a shard is in this node's store, so that it must stay.
+            kept: whether something of a shard is here, in the store or in memory, so that it stays until it is moved.
             draining: the nodes that are given nothing, and give up what they can.
         """
         effects: list[Effect] = []
@@ -249,7 +263,7 @@ class Placement:
                 effects.append(Claim(shard, version, Shard(self.name, self._creation, epoch, home)))
         # One thing after the other: first all that is to be had, and only while nobody is in doubt.
         if list(up) == list(alive) and not any(isinstance(one, Claim) for one in effects):
-            effects += self._releases(alive, written, draining)
+            effects += self._releases(alive, kept, draining)
         return effects
 
     def found(self, shard: int, version: int, row: Shard) -> list[Effect]:
@@ -267,11 +281,17 @@ class Placement:
     def claimed(self, claim: Claim) -> list[Effect]:
         """A claim's change was made."""
         self.changed(claim.shard, claim.expected + 1, claim.row)
-        return [self._own(claim.shard, claim.row)] if self._row(claim.shard) == claim.row else []
+        # An adopted store may have been given up meanwhile.
+        here = not claim.row.home or claim.row.home in self.stores
+        return [self._own(claim.shard, claim.row)] if here and self._row(claim.shard) == claim.row else []
 
     def held(self, store: str) -> None:
         """This node holds another store now, whose lock it has: the shards that have their data there are its own."""
         self.stores.add(store)
+
+    def forsaken(self) -> None:
+        """Whoever has adopted stores for this node has to say so anew."""
+        self.stores = {self._store} if self._store else set()
 
     def given_up(self, store: str) -> list[Effect]:
         """It will hold a store no longer: stop serving what has its data there, and only then let go of the lock."""
@@ -417,24 +437,22 @@ class Placement:
             if shard not in self._in_hand and self._row(shard).move not in ("", self.conducts(shard))
         ]
 
-    def _releases(
-        self, alive: Sequence[str], written: Callable[[int], bool], draining: Collection[str]
-    ) -> list[Effect]:
+    def _releases(self, alive: Sequence[str], kept: Callable[[int], bool], draining: Collection[str]) -> list[Effect]:
         """What this node has too much of and may give up, once all is claimed."""
         given: list[Effect] = []
         if self._surplus(alive, draining, ()):
-            fixed = {shard for shard in self._served if written(shard)}
+            fixed = {shard for shard in self._served if kept(shard)}
             for shard in self._surplus(alive, draining, fixed):
                 epoch = self._served.pop(shard, None)
                 if epoch is not None:
                     given.append(self._release(shard, epoch))
         return given
 
-    def _surplus(self, alive: Sequence[str], draining: Collection[str], written: Collection[int]) -> list[int]:
+    def _surplus(self, alive: Sequence[str], draining: Collection[str], kept: Collection[int]) -> list[int]:
         """The shards that this node should set free."""
         owners = self.owners()
         takers = [name for name in alive if name not in draining]
-        fixed = {shard for shard in self._served if self._row(shard).move or shard in self._in_hand} | set(written)
+        fixed = {shard for shard in self._served if self._row(shard).move or shard in self._in_hand} | set(kept)
         if self.name in draining:
             return [shard for shard in self._served if shard not in fixed] if takers else []
         return excess(owners, self.shards - len(owners), takers, self.name, fixed)

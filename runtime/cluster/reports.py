@@ -82,7 +82,8 @@ class Reports:
             report = self.mine if name == self._name else self._read.get(name, (0, Report()))[1]
             if report.creation != member.creation:
                 report = Report()
-            found[name] = MemberFact(member.address, member.creation, state, member.store, report.draining, report.load)
+            said = report.draining, report.load
+            found[name] = MemberFact(member.address, member.creation, state, member.store, *said, member.data)
         return found
 
 

@@ -25,7 +25,7 @@ from ..codec.carried import carry
 from ..codec.enums import enumeration
 from ..codec.errors import DecodeError, EncodeError
 from ..errors import RemoteError
-from ..kernel.elsewhere import RemoteProcess, _Names, at
+from ..kernel.elsewhere import NamesOf, RemoteProcess, at
 from ..kernel.exits import Crash, ExitReason, Shutdown, shown
 from ..kernel.ids import Pid, Ref, Via
 from ..kernel.signals import Down, Exit, Timeout
@@ -165,7 +165,7 @@ def _identity(node: object, creation: object, number: object) -> tuple[str, int,
 
 
 def _take_via(via: Via) -> tuple[object, ...]:
-    if type(via.registry) is not _Names:
+    if type(via.registry) is not NamesOf:
         raise EncodeError("a name that every node understands", "a Via of another registry", "send its pid")
     return via.name, via.registry.node
 

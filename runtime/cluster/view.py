@@ -40,6 +40,7 @@ class NodeFact:
         lease: what its lease says: up, suspect, down or left; None without a coordination store.
         shards: how many it owns.
         draining: it gives its shards away, and is given none.
+        adopted: whether this node serves its shards out of its store.
     """
 
     name: str
@@ -50,6 +51,7 @@ class NodeFact:
     lease: str | None
     shards: int
     draining: bool = False
+    adopted: bool = False
 
 
 def node_facts(table: ProcessTable) -> list[NodeFact]:
@@ -58,7 +60,10 @@ def node_facts(table: ProcessTable) -> list[NodeFact]:
     members = membership.nodes() if membership is not None else {}
     owners = Counter(row.owner for row in membership.placement.rows().values()) if membership is not None else Counter()
     facts = membership.members() if membership is not None else {}
-    draining = {name for name, fact in facts.items() if fact.draining}
+    # Who has left drains no more, though that was its last word.
+    draining = {name for name, fact in facts.items() if fact.draining and fact.state != "left"}
+    held = membership.placement.stores if membership is not None else ()
+    adopted = {name for name, fact in facts.items() if fact.store in held and name != table.node}
     linked = {link.node: link for link in links.links()} if links is not None else {}
     found = []
     for name in sorted({*members, *linked, table.node, *(links.kept() if links is not None else ())}):
@@ -72,7 +77,8 @@ def node_facts(table: ProcessTable) -> list[NodeFact]:
         else:
             state = "suspect" if lease in _SERVING else cast("Seen", lease or "down")
         here = name == table.node or link is not None
-        found.append(NodeFact(name, address, creation, state, here, lease, owners[name], name in draining))
+        more = owners[name], name in draining, name in adopted
+        found.append(NodeFact(name, address, creation, state, here, lease, *more))
     return found
 
 

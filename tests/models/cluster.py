@@ -362,6 +362,7 @@ class Model:
             _reports=joined.reports,
             _fences=fences,
             _held={},
+            _in_use={},
             rows=Line(None),
             _subscribers=[],
             _unreachable="",

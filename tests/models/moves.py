@@ -33,6 +33,7 @@ MIXES: Final[dict[str, tuple[Budget, Rules]]] = {
     "doubts": (Budget(doubts=2, hurries=1), Rules()),
     "failures": (Budget(failures=1, aborts=1, crashes=1), Rules()),
     "lapses": (Budget(lapses=1, doubts=1, restarts=1), Rules()),
+    "lapses and restarts": (Budget(lapses=2, restarts=1), Rules()),
     "two moves": (Budget(moves=2, crashes=1, cuts=1), Rules()),
 }
 # A world without faults that has not come to its end after so many steps never will.

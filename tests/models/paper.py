@@ -114,6 +114,7 @@ class Node(NamedTuple):
         at: how much of the log was read for the move.
         offered: an offer that waits for another move to be over.
         tried: the epoch of a claim whose answer was lost.
+        lapsed: whether the lease was over since a move asked for the row.
     """
 
     log: tuple[int, ...] = ()
@@ -134,6 +135,7 @@ class Node(NamedTuple):
     at: int = 0
     offered: Offer | None = None
     tried: int = 0
+    lapsed: bool = False
 
     @property
     def open(self) -> bool:
@@ -338,9 +340,10 @@ class Paper:
             for role in ("source", "target"):
                 if not is_over(getattr(node, role)):
                     yield f"the {role} at {name} is to give up", self.tell(less, i, role, GiveUp("why"))
-        if budget.lapses and node.serves and not is_over(node.source):
+        if budget.lapses and ((node.serves and not is_over(node.source)) or self.in_hand(node)):
             less = state._replace(budget=budget._replace(lapses=budget.lapses - 1))
-            yield f"the lease of {name} lapses", self.put(less, i, serves=0, running=0, frozen=False)
+            gone = dict[str, Any](serves=0, running=0, frozen=False, tried=0, lapsed=True)
+            yield f"the lease of {name} lapses", self.put(less, i, **gone)
 
     def in_flight(self, state: State, i: int) -> Steps:
         """Of who ends while a change is asked for: it is never made, or late."""
@@ -371,7 +374,14 @@ class Paper:
         node = state.nodes[i]
         serves = 0 if node.sealed and node.serves == node.fence else node.serves
         gone = dict[str, Any](source=None, target=None, doing=None, getting=None, offered=None, frozen=False)
-        return self.find(self.put(state, i, serves=serves, **gone), i)
+        sealed = node.source is not None and field(node.source, "phase") is SourcePhase.SEALED
+        state = self.find(self.put(state, i, serves=serves, **gone), i)
+        if not sealed:
+            return state
+        # What is sealed is known as long as the node lives: the new mover looks what became of it.
+        offer = field(node.source, "offer")  # type: ignore[arg-type]  # it is sealed
+        source = pack(Source(offer, NAMES[1 - i], sealed=True), 0.0)
+        return self.tell(self.put(state, i, source=source), i, "source", Start())
 
     def find(self, state: State, i: int) -> State:
         note = state.nodes[i].note
@@ -470,7 +480,7 @@ class Paper:
     def in_hand(self, node: Node) -> bool:
         """Whether a move decides what becomes of the shard, and not the membership."""
         if node.source is not None and field(node.source, "phase") in _SEALED:
-            return True
+            return field(node.source, "_left_behind") is None
         begun = node.target is not None and field(node.target, "_left_behind") is None
         return begun and field(node.target, "phase") in _COMMITTED  # type: ignore[arg-type]  # it is there
 
@@ -495,7 +505,7 @@ class Paper:
             return state
         if epoch <= state.highest and not anew:
             raise Broken(f"I1: {NAMES[i]} begins to serve under {epoch}, and somebody has served under {state.highest}")
-        served = dict[str, Any](serves=epoch, frozen=False, running=0, former=True, tried=0)
+        served = dict[str, Any](serves=epoch, frozen=False, running=0, former=True, tried=0, lapsed=False)
         state = self.put(state, i, fence=epoch, sealed=False, **served)
         return state._replace(highest=max(epoch, state.highest))
 
@@ -611,7 +621,7 @@ class Paper:
             refused = isinstance(effect, Plan) and (state.row.owner, state.row.move) != (i, offer.move)
             yield "", state, self.told(state) if by_row else Done("why" if refused else None)
             return
-        for text, made, sure in self.change(state, row):
+        for text, made, sure in self.change(self.put(state, i, lapsed=False), row):
             known: Event = self.told(made) if by_row else Done()
             yield text, made, known if sure else Unknown()
 
@@ -645,11 +655,12 @@ class Paper:
             there = state.nodes[NAMES.index(note.offer.source)]
             if there.former and there.sealed and there.fence == note.offer.epoch and there.log != state.nodes[i].log:
                 raise Broken(f"I9: the source had {there.log}, and the target has {state.nodes[i].log}")
+        lapsed = state.nodes[i].lapsed
         state = self.put(state, i, note=None, former=True)
         row = state.row
         # Of a former life, or not the latest word: it is claimed anew.
         mine = (row.owner, row.creation, row.epoch) == (i, state.nodes[i].creation, epoch) or self.rules.promotes
-        return self.serve(state, i, epoch) if mine else state
+        return self.serve(state, i, epoch) if mine and not lapsed else state
 
     def erase(self, state: State, i: int) -> Iterator[tuple[str, State, Event | None]]:
         node = state.nodes[i]
@@ -694,7 +705,10 @@ class Paper:
             case Thaw():
                 return self.put(state, i, frozen=False)
             case Resume(epoch=epoch):
-                return self.serve(self.put(state, i, frozen=False), i, epoch)
+                state = self.put(state, i, frozen=False)
+                # What was won with a lease that is over since, or by a former mover, is claimed anew.
+                anew = node.lapsed or field(node.source, "_left_behind") is not None  # type: ignore[arg-type]  # it has asked
+                return state if anew else self.serve(state, i, epoch)
             case Retire():
                 return self.put(state, i, serves=0, frozen=False, running=0)
             case Follow():

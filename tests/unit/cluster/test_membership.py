@@ -194,6 +194,31 @@ async def test_a_dead_nodes_store_is_adopted_and_given_back(autojump_clock: trio
             assert b.node.journal.fence(shard).written
 
 
+async def test_a_membership_that_crashed_has_adopted_nothing(autojump_clock: trio.abc.Clock) -> None:
+    """Until it is told again its successor leaves the shards of an adopted store alone: its own has none of them."""
+    store, disk = LocalCoordination(), MemoryDisk("b")
+    async with member("a", store, MemoryDisk()) as a:
+        async with member("b", store, disk) as b:
+            await until(lambda: len(b.serves()) == SHARDS // 2)
+            of_b = b.serves()
+        journal = MemoryJournal(disk, node="b")
+        a.membership.hold(store_id(journal), NodeFences(journal), "journal.b")
+        await until(lambda: len(a.serves()) == SHARDS)
+        assert {shard: a.membership.writer(shard) for shard in range(SHARDS)} == {
+            shard: "journal.b" if shard in of_b else "" for shard in range(SHARDS)
+        }
+        joined = Joined(a.membership.cluster, 1, a.membership._members, a.membership.placement, a.membership._reports)
+        fences, own = a.membership._fences, a.node.journal
+        before = [own.fence(shard) for shard in of_b]
+        exit(a.pid, KILL)
+        await until(lambda: a.pid._process is None)
+        await a.node.start(Membership, joined, fences, name="again")
+        await until(lambda: set(a.serves()) == set(range(SHARDS)) - set(of_b))
+        await trio.sleep(10)  # virtual
+        assert not set(a.serves()) & set(of_b)
+        assert [own.fence(shard) for shard in of_b] == before
+
+
 async def test_a_node_whose_place_was_taken_stops_for_good(autojump_clock: trio.abc.Clock) -> None:
     """When another life of the node has taken its row, the first one ends with the reason."""
     store, disk = LocalCoordination(), MemoryDisk()

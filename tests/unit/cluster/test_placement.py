@@ -159,8 +159,8 @@ def test_a_second_node_is_given_what_is_not_written() -> None:
     placement = Placement("a", 1, 8, store="disk")
     made(placement, placement.looked({}, **ALONE))
     doubt = {"serving": True, "up": ["a"], "alive": ["a", "b"]}
-    assert placement.looked({}, **doubt, written=lambda shard: False) == []
-    effects = placement.looked({}, **BOTH, written=lambda shard: shard > 5)
+    assert placement.looked({}, **doubt, kept=lambda shard: False) == []
+    effects = placement.looked({}, **BOTH, kept=lambda shard: shard > 5)
     assert effects == [Release(shard, 1, 1, Shard("", 0, 1, "")) for shard in (5, 4, 3, 2)]
     assert [placement.serves(shard) for shard in range(8)] == [1, 1, None, None, None, None, 1, 1]
     placement.released(effects[0])
@@ -208,3 +208,17 @@ def test_rows_of_before_there_were_moves_are_read() -> None:
     assert stored == bytes.fromhex("d9ba00867462616e79616e2e636c75737465722e73686172640161610312646469736b")
     assert shards_of([("shard/00001", 1, decode(stored))]) == {1: (1, Shard("a", 3, 18, "disk"))}
     assert shards_of([("shard/00001", 1, ("of a later version", 1))]) == {}
+
+
+def test_a_claim_of_a_shard_whose_store_was_given_up_is_not_served() -> None:
+    """The store was let go of while the row was set: the data are not here, so whoever opens it next claims them."""
+    placement = Placement("a", 1, 4, store="mine", floor=1)
+    rows = {0: (3, Shard("b", 1, 5, "theirs"))}
+    placement.held("theirs")
+    (claim,) = [one for one in placement.looked(rows, **BOTH) if isinstance(one, Claim) and one.shard == 0]
+    assert claim.row == Shard("a", 1, 6, "theirs")
+    assert placement.given_up("theirs") == []
+    assert placement.claimed(claim) == []
+    assert placement.serves(0) is None
+    taken = {0: (5, Shard("b", 2, 7, "theirs"))}
+    assert not [one for one in placement.looked(taken, **BOTH) if getattr(one, "shard", None) == 0]

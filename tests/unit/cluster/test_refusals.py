@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
+from runtime.cluster import greeting, wire
 from runtime.cluster import links as links_module
-from runtime.cluster import wire
 from runtime.cluster.handshake import Hello, Identity
 from runtime.cluster.link import Limits, Link
 from runtime.cluster.pipe import FIRST_PIECE, Pipe
@@ -194,7 +194,7 @@ async def test_a_name_that_the_certificate_does_not_bear_is_refused(keys: Callab
 
 async def test_a_hello_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends its hello byte by byte, for ever, is closed when the time is up."""
-    monkeypatch.setattr(links_module, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(greeting, "HELLO_SECONDS", 0.2)
     async with besieged() as b:
         stream = await knock(b)
         await stream.send_all(wire.encode(Frame(Kind.HELLO, payload=bytes(4096)))[:-1])

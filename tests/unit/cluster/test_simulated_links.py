@@ -64,12 +64,6 @@ def watched(one: Place) -> list[tuple[float, State]]:
     return seen
 
 
-async def down_and_up(_network: Network, one: Place) -> list[tuple[Any, ...]]:
-    """Wait until a place has lost its link and has a new one; what it was told."""
-    await one.above.until(lambda: one.above.told[-1][0] == "up" and len(one.above.told) > 1)
-    return one.above.told
-
-
 @pytest.mark.parametrize("cuts", [("a", "b"), ("b", "a"), "both"], ids=["out", "in", "both"])
 def test_a_black_hole_is_suspect_and_then_down(cuts: Any) -> None:
     """A cut that nobody is told of: those who hear nothing say suspect, after 8 seconds down, and never before (D3)."""
