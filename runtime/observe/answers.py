@@ -70,6 +70,7 @@ Answerable = (
     | protocol.Move
     | protocol.Abort
     | protocol.Drain
+    | protocol.Adopt
     | protocol.Rebalance
     | protocol.Stop
 )
@@ -134,6 +135,7 @@ class Answers:
                 | protocol.Move()
                 | protocol.Abort()
                 | protocol.Drain()
+                | protocol.Adopt()
                 | protocol.Rebalance()
             ):
                 return await self._steered(request)
@@ -141,7 +143,7 @@ class Answers:
                 return self._at_once(other)
 
     async def _steered(self, request: Any) -> object:
-        """What is about moves of shards."""
+        """What is about moves of shards, and adoption."""
         steering = steering_of(self.door.steering)
         match request:
             case protocol.Moves(of=of):
@@ -159,6 +161,8 @@ class Answers:
                 return await steering.abort(move)
             case protocol.Drain(node=node, undo=undo):
                 return await steering.drain(node, on=not undo)
+            case protocol.Adopt(node=node, undo=undo):
+                return await steering.adopt(node, undo=undo)
             case _:
                 return await steering.rebalance()
 

@@ -43,6 +43,7 @@ def shards(table: ProcessTable, regions: Regions | None, of: str | None) -> dict
     membership = table.services.get(SERVICE)
     if not isinstance(membership, Membership):
         return {"node": table.node, "cluster": cluster_id(table), "total": 0, "owned": 0, "served": 0, "shards": []}
+    # Of those of other nodes only they know.
     entities: Counter[int] = Counter()
     waiting: Counter[int] = Counter()
     held: Counter[int] = Counter()
@@ -63,7 +64,7 @@ def shards(table: ProcessTable, regions: Regions | None, of: str | None) -> dict
                     "owner": owner,
                     "epoch": epoch,
                     "served": here,
-                    "entities": entities[shard],
+                    "entities": entities[shard] if regions is not None and (here or entities[shard]) else None,
                     "waiting": waiting[shard],
                     "held": held[shard],
                 }

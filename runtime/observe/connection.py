@@ -192,5 +192,7 @@ def _described(request: protocol.AnyRequest) -> str:
             return f"abort {move!r}"
         case protocol.Drain(node=node, undo=undo):
             return f"drain{f' {node!r}' if node is not None else ''}{' undo' * undo}"
+        case protocol.Adopt(node=node, undo=undo):
+            return f"adopt {node!r}{' undo' * undo}"
         case other:
             return protocol.operation_of(other)

@@ -8,18 +8,21 @@ at, not a fault. Source: `recon`'s recipes; the wait-for graph of deadlock detec
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 import trio
 
 from ..behaviours.gen import Behaviour
 from ..durable.writer import SERVICE
 from ..kernel.process import Process
+from ..kernel.requests import Caller
+from ..kernel.stalls import PATIENCE
 from ..kernel.table import ProcessTable
 from .past import store
 from .pieces import PIECE
-from .processes import oldest, waits_for
+from .processes import call_of, oldest, sent_on_to, waited, waits_for
 from .protocol import Refusal
 from .recorder import recorder_of
 from .set_aside import waiting
@@ -59,10 +62,19 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A service of a node that knows by itself what seems wrong with what it does, such as its moves."""
+
+    def findings(self) -> Iterable[tuple[Severity, str, str, str, str]]:
+        """What it has found, each as a `Finding`; without waiting."""
+
+
 async def doctor(table: ProcessTable) -> Diagnosis:
     """Look a node over; a large one in pieces, between which all others run."""
     findings: list[Finding] = []
     calls: dict[Process, Process] = {}
+    late: dict[Process, Caller] = {}
     for index, process in enumerate(list(table.processes.values())):
         if index % PIECE == PIECE - 1:
             await trio.lowlevel.checkpoint()
@@ -71,13 +83,19 @@ async def doctor(table: ProcessTable) -> Diagnosis:
         target = waits_for(process)
         if target is not None:
             calls[process] = target
+        call = call_of(process)
+        if call is not None and (waited(call) or 0.0) >= LATE:
+            late[process] = call
         findings += _of_process(process, target)
         findings += _of_supervisor(process)
     findings += _circles(calls)
-    findings += _queues(calls)
+    findings += _queues(calls, late)
     findings += _of_past(table)
     findings += _of_store(table)
     findings += _of_set_asides(table)
+    for service in list(table.services.values()):
+        if isinstance(service, Telling):
+            findings += [Finding(*one) for one in service.findings()]
     return Diagnosis(len(table.processes), tuple(sorted(findings, key=lambda one: _ORDER[one.severity])))
 
 
@@ -124,18 +142,27 @@ def _circles(waiting: dict[Process, Process]) -> list[Finding]:
     return found
 
 
-def _queues(waiting: dict[Process, Process]) -> list[Finding]:
-    """Those behind whom several others stand."""
-    count = Counter(waiting.values())
+def _queues(waiting: dict[Process, Process], late: dict[Process, Caller]) -> list[Finding]:
+    """Those behind whom several others have stood for long."""
+    behind: dict[tuple[Process, str | None], list[Process]] = {}
+    for process, call in late.items():
+        meant = sent_on_to(call)
+        # Who only passes on what is asked keeps nobody waiting: if the one behind is not here, he is named alone.
+        elsewhere = meant if meant is not None and meant not in call.callee.table.names else None
+        behind.setdefault((waiting[process], elsewhere), []).append(process)
     found = []
-    for target, callers in count.most_common(5):
-        if callers < 3:
+    for (target, elsewhere), callers in sorted(behind.items(), key=lambda one: -len(one[1]))[:5]:
+        if len(callers) < 3:
             break
-        some = ", ".join(_who(p) for p, t in waiting.items() if t is target)[:200]
-        why = _busy_with(target, waiting.get(target))
-        found.append(
-            Finding("warn", _who(target), f"keeps {callers} callers waiting: {some}", why, _do("info", target))
-        )
+        some = ", ".join(_who(process) for process in callers)[:200]
+        longest = max(waited(late[process]) or 0.0 for process in callers)
+        what = f"keeps {len(callers)} callers waiting, the first for {longest:.1f} s: {some}"
+        if elsewhere is not None:
+            why = f"it is not here: {_who(target)} sends on to it what they ask"
+            found.append(Finding("warn", elsewhere, what, why, "banyan shards"))
+        else:
+            why = _busy_with(target, waiting.get(target))
+            found.append(Finding("warn", _who(target), what, why, _do("info", target)))
     return found
 
 
@@ -167,11 +194,12 @@ def _of_past(table: ProcessTable) -> list[Finding]:
         what = f"crashed {times} time{'s' * (times > 1)} in the last {RECENT / 60:g} minutes"
         found.append(Finding("warn", name, what, reason, f"banyan crashes {name}"))
     for stall in recorder.stalls(5):
-        if now - stall.at < RECENT:
+        # What is shorter was told of while the whole program stood still: nobody held the loop.
+        if now - stall.at < RECENT and stall.seconds >= PATIENCE:
             what = f"held the loop for {stall.seconds:.2f} s"
             why = "nothing else ran meanwhile" + (f"; it handled {stall.message}" if stall.message else "")
             found.append(
-                Finding("warn", stall.name or f"{stall.label} {stall.pid}", what, why, "banyan doctor --stalls")
+                Finding("warn", stall.name or f"{stall.label} {stall.pid}", what, why, "banyan crashes --stalls")
             )
     return found
 

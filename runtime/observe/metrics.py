@@ -29,11 +29,13 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ..durable.journal import StoreError
 from ..durable.writer import RELAXED, SERVICE, WRITER, JournalWriter
+from ..kernel.counts import FREEZES
 from ..kernel.stalls import Stall
 from ..kernel.table import ProcessTable
 from .facts import Facts
 from .past import journal_of
 from .pieces import in_pieces
+from .steering import under_way
 
 # Upper bounds of what pauses of the collector are sorted into, in seconds.
 PAUSES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -155,8 +157,24 @@ class Figures(Collector):
             moves.add_metric([end], counts.moves[end])
         yield moves
         yield _count("banyan_moved_bytes", "Records that were carried by moves.", counts.moved)
+        yield from self._of_moves()
         yield _count("banyan_stalls", "Times that a process held the loop for long.", seen.stalls)
         yield _count("banyan_stalled_seconds", "How long processes held the loop.", seen.stalled)
+
+    def _of_moves(self) -> Iterator[Metric]:
+        counts, now = self._table.counts, under_way(self._table)
+        going = GaugeMetricFamily("banyan_moves_under_way", "Moves of shards that are not over.", labels=["way"])
+        for way in ("out", "in", "waiting"):
+            going.add_metric([way], now[way])
+        yield going
+        void = CounterMetricFamily("banyan_moves_void", "Moves that were given up, and why.", labels=["why"])
+        for why, times in sorted(counts.void.items()):
+            void.add_metric([why], times)
+        yield void
+        rests = HistogramMetricFamily("banyan_move_freeze_seconds", "How long shards rested that were moved away.")
+        buckets = [*_cumulated((bound, counts.freezes[bound]) for bound in FREEZES)[:-1]]
+        rests.add_metric([], [*buckets, ("+Inf", float(counts.freezes.total()))], counts.frozen)
+        yield rests
 
     def _of_store(self) -> Iterator[Metric]:
         services = self._table.services

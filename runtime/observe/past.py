@@ -13,6 +13,9 @@ from typing import Any, cast, final
 
 import trio
 
+from ..cluster.membership import SERVICE as MEMBERSHIP
+from ..cluster.membership import Membership
+from ..cluster.shards import shard_of
 from ..codec.cbor import decode
 from ..durable.event_sourced import EventSourced
 from ..durable.gate import Gate
@@ -209,12 +212,26 @@ def is_key(table: ProcessTable, target: str) -> bool:
 
 
 def _kept_in(table: ProcessTable, key: str) -> Journal:
-    """The store that has a key's history: the durable one, or the relaxed one."""
+    """The store that has a key's history: the durable one, the relaxed one, or that of a node that was adopted."""
     journal = journal_of(table)
+    adopted = _adopted(table, key)
+    if adopted is not None:
+        return adopted
     relaxed = table.services.get(RELAXED)
     if isinstance(relaxed, OnDemand) and relaxed.holds(key):
         return writer_of(table, RELAXED).journal
     return journal
+
+
+def _adopted(table: ProcessTable, key: str) -> Journal | None:
+    """The adopted store that has the history of an entity of that name; None if there is none."""
+    region, _, entity = key.partition("/")
+    membership = table.services.get(MEMBERSHIP)
+    if not entity or not isinstance(membership, Membership):
+        return None
+    writer = membership.writer(shard_of(region, entity, membership.cluster.shards))
+    journal = writer_of(table, writer).journal if writer else None
+    return journal if journal is not None and journal.head(key) else None
 
 
 async def _states(journal: Journal, behaviour: EventSourced[Any, Any], key: str, wanted: int) -> tuple[Any, Any]:

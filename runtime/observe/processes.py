@@ -31,15 +31,18 @@ from .targets import find, full_name, name_of
 __all__ = [
     "Listing",
     "Row",
+    "call_of",
     "find",
     "listing_json",
     "printable",
     "ps",
     "ps_in_pieces",
     "row_of",
+    "sent_on_to",
     "subtree",
     "table_lines",
     "tree_from_json",
+    "waited",
     "waits_for",
 ]
 
@@ -58,7 +61,7 @@ class Row:
 
     Attributes:
         pid, name, label: who it is; `name` is its registered name, `label` its kind.
-        state: running, suspended or stopping.
+        state: running, suspended or stopping; moved: it only stands for one that goes on at another node.
         mailbox, limit: how many messages wait, and how many may.
         oldest: at least so many seconds has a message waited; None if that is not known. Known of calls that
             have a deadline, and of what waited before them.
@@ -103,7 +106,7 @@ def row_of(process: Process, *, memory: bool = False) -> Row:
         pid=repr(process.pid),
         name=process.names[0] if process.names else None,
         label=process.label,
-        state="stopping" if process.exiting is not None else "suspended" if process.suspended else "running",
+        state=_state(process),
         mailbox=len(process.mailbox or ()),
         limit=process.limit,
         oldest=oldest(process),
@@ -120,6 +123,12 @@ def row_of(process: Process, *, memory: bool = False) -> Row:
     )
 
 
+def _state(process: Process) -> str:
+    if process.departed:
+        return "moved"
+    return "stopping" if process.exiting is not None else "suspended" if process.suspended else "running"
+
+
 def sequence_of(behaviour: object) -> int | None:
     """Where in its journal a durable process is; None for any other, and for one that is not up yet."""
     if not isinstance(behaviour, EventSourced):
@@ -131,21 +140,46 @@ def sequence_of(behaviour: object) -> int | None:
 
 
 def waits_for(process: Process) -> Process | None:
-    """The living process whose reply this one waits for in a call, or None."""
+    """The living process whose reply this one waits for in a call, or None.
+
+    Of what was asked by way of another it is the one that was meant, if that runs here, else the one on the way.
+    """
+    call = call_of(process)
+    if call is None:
+        return None
+    meant = sent_on_to(call)
+    return (call.callee.table.names.get(meant) if meant is not None else None) or call.callee
+
+
+def call_of(process: Process) -> Caller | None:
+    """The call in which a process waits for the reply of a living one, or None."""
     parked = process.task.custom_sleep_data if process.task is not None else None
     if isinstance(parked, Caller) and parked.callee.pid._process is parked.callee:
-        return parked.callee
+        return parked
     return None
+
+
+def sent_on_to(call: Caller) -> str | None:
+    """For whom a call is that went to another first, as to an entity by its region's router; None if it did not."""
+    meant, names = call.destination, call.callee.names
+    return meant if isinstance(meant, str) and names and meant not in names else None
+
+
+def waited(call: Caller) -> float | None:
+    """For how many seconds a call waits; None if it has no deadline, from which that is known."""
+    if not (hasattr(call, "timeout") and hasattr(call, "due")):
+        return None
+    return max(0.0, call.callee.table.timers.clock() - (call.due - call.timeout))
 
 
 def oldest(process: Process) -> float | None:
     """At least so many seconds has a message waited in a mailbox; None if that is not known."""
-    now = process.table.timers.clock()
     for raw in islice(process.mailbox or (), LOOKED_THROUGH):
         message = content(raw)
         # A call's slot bears its deadline from the moment at which it was sent.
-        if isinstance(message, Caller) and hasattr(message, "timeout") and hasattr(message, "due"):
-            return max(0.0, now - (message.due - message.timeout))
+        since = waited(message) if isinstance(message, Caller) else None
+        if since is not None:
+            return since
     return None
 
 

@@ -359,6 +359,17 @@ class Drain(Request, frozen=True, kw_only=True, tag="drain"):
 
 
 @final
+class Adopt(Request, frozen=True, kw_only=True, tag="adopt"):
+    """Serve the shards of a node that is down out of its own data directory, or give that back."""
+
+    level: ClassVar[Level] = Level.ACT
+    waits: ClassVar[bool] = True
+
+    node: Member
+    undo: bool = False
+
+
+@final
 class Rebalance(Request, frozen=True, kw_only=True, tag="rebalance"):
     """Have all nodes even out the load now, and not at their next look."""
 
@@ -432,7 +443,7 @@ _Looking = (
     | Poison
     | Poisoned
 )
-_Changing = Kill | Suspend | Resume | Restart | Replay | Drop | Move | Abort | Drain | Rebalance | Stop
+_Changing = Kill | Suspend | Resume | Restart | Replay | Drop | Move | Abort | Drain | Adopt | Rebalance | Stop
 AnyRequest = _Looking | Trace | Record | _Changing | Eval | Interrupt
 BackRequest = Stacks | Break
 
@@ -457,6 +468,7 @@ REQUESTS: tuple[type[Request], ...] = (
         Move,
         Abort,
         Drain,
+        Adopt,
         Rebalance,
         Stop,
         Eval,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
+from ..kernel.table import ProcessTable
 from .protocol import Code, Refusal
 
 
@@ -32,8 +35,39 @@ class Steering(Protocol):
     async def drain(self, node: str | None, *, on: bool) -> dict[str, Any]:
         """Have a node give all its shards away, or take part again; this one if none is named."""
 
+    async def adopt(self, node: str, *, undo: bool) -> dict[str, Any]:
+        """Serve the shards of a node that is down out of its own store, or give that back."""
+
     async def rebalance(self) -> dict[str, Any]:
         """Have all nodes even out the load now."""
+
+
+class Moved(Protocol):
+    """One move, as `supervisors.shards.orders.MoveFact`."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def ended(self) -> float: ...
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """Who moves a node's shards, in its services as "mover"."""
+
+    def facts(self) -> Sequence[Moved]:
+        """Its moves, those that run and the last ones that are over."""
+
+
+def under_way(table: ProcessTable) -> Counter[str]:
+    """How many moves a node has "out" of it, "in", and "waiting" for their turn, now."""
+    mover = table.services.get("mover")
+    facts = [fact for fact in mover.facts() if not fact.ended] if isinstance(mover, Moving) else []
+    return Counter(
+        "waiting" if fact.phase == "waiting" else "out" if fact.source == table.node else "in" for fact in facts
+    )
 
 
 def steering_of(steering: Steering | None) -> Steering:

@@ -253,7 +253,9 @@ def nodes(said: Said) -> Iterator[str]:
         (
             (
                 one["name"] + (" *" if one["name"] == said["node"] else ""),
-                one["state"] + (", drains" if one.get("draining") else ""),
+                one["state"]
+                + (", drains" if one.get("draining") else "")
+                + (", adopted here" if one.get("adopted") else ""),
                 one["lease"] or "-",
                 "yes" if one["linked"] else "no",
                 str(one["shards"]),
@@ -279,7 +281,7 @@ def shards(said: Said) -> Iterator[str]:
                 str(one["shard"]),
                 (one["owner"] or "-") + (" *" if one["served"] else ""),
                 str(one["epoch"]) if one["epoch"] is not None else "-",
-                str(one["entities"]),
+                str(one["entities"]) if one["entities"] is not None else "-",
                 str(one["waiting"]),
                 str(one["held"]),
             )
@@ -291,12 +293,7 @@ def shards(said: Said) -> Iterator[str]:
 
 def moves(said: Said, clock: Clock) -> Iterator[str]:
     """Moves of shards, and which nodes drain."""
-    for one in said["nodes"]:
-        if one["draining"] or one["why"]:
-            does = f"drains, and has {one['owned']} shards left" if one["draining"] else f"has {one['owned']} shards"
-            yield printable(f"{one['node']} {does}" + (f" ({one['why']})" if one["why"] else ""))
-    if said["silent"]:
-        yield f"no word from {', '.join(said['silent'])}"
+    yield from _standings(said)
     if not said["moves"]:
         yield "no shard moves, and none has moved of late"
         return
@@ -317,6 +314,49 @@ def moves(said: Said, clock: Clock) -> Iterator[str]:
         for one in said["moves"]
     )
     yield from columns(heads, rows, ("SHARD", "COPIED", "HELD", "FREEZE"))
+
+
+def moves_now(said: Said, clock: Clock) -> Iterator[str]:
+    """As `moves`, for whoever watches: how many move and how many have, those that move first, then the newest.
+
+    A line is short: what is needed least stands at its end, and the ids are left out.
+    """
+    yield from _standings(said)
+    if not said["moves"]:
+        yield "no shard moves, and none has moved of late"
+        return
+    going = sum(not one["ended"] for one in said["moves"])
+    yield (
+        f"{going} of the last {len(said['moves'])} moves under way" if going else "no shard moves now; the last moves:"
+    )
+    heads = ("SHARD", "FROM", "TO", "PHASE", "COPIED", "HELD", "FREEZE", "WHY", "SINCE")
+    rows = (
+        (
+            str(one["shard"]),
+            one["source"],
+            one["target"],
+            one["phase"],
+            size(one["bytes"]) if one["ended"] or not one["total"] else f"{100 * one['bytes'] // one['total']} %",
+            str(one["held"]),
+            "-" if one["freeze_ms"] is None else f"{one['freeze_ms']:.1f} ms",
+            printable(one["why"]) or "-",
+            clock(one["started"]),
+        )
+        for one in sorted(said["moves"], key=lambda one: (bool(one["ended"]), -one["ended"], -one["started"]))
+    )
+    yield from columns(heads, rows, ("SHARD", "COPIED", "HELD", "FREEZE"))
+
+
+def _standings(said: Said) -> Iterator[str]:
+    """Which nodes drain, and what stands in the way; who has not answered."""
+    for one in said["nodes"]:
+        if one["draining"] or one["why"]:
+            does = f"has {one['owned']} shards"
+            if one["draining"]:
+                does = f"drains, and {does} left" if one["owned"] else "is drained: it has no shards"
+            yield printable(f"{one['node']} {does}" + (f" ({one['why']})" if one["why"] else ""))
+    if said["silent"]:
+        yield f"no word from {', '.join(said['silent'])}"
 
 
 def moved(one: Said) -> Iterator[str]:

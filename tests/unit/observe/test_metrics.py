@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ from runtime.kernel.stalls import Stall
 from runtime.observe import metrics, scrape
 from runtime.observe.facts import Facts
 from supervisors import Node
+from supervisors.children import ChildRefused
 from supervisors.node.metrics import open_metrics
-from supervisors.supervisor import ChildRefused
 from tests.unit.observe.bank import Deposit, bank
 
 PAGE = (Path(__file__).parents[3] / "docs" / "admin.md").read_text()
@@ -84,13 +85,14 @@ async def test_the_page_has_every_figure_and_no_other(node):
     """What docs/admin.md lists is what a scrape has; labels are of a few words, and none is a process."""
     where = await opened(node)
     node.table.counts.refused["frame", "not_json"] += 1
+    node.table.counts.void["unfit"] += 1
     await call("account/ann", Deposit(5))
     found = await scraped(where)
     samples = [sample for family in found.values() for sample in family.samples]
     listed = set(re.findall(r"`(banyan_[a-z_]+)`", PAGE[PAGE.index("## Figures for Prometheus") :]))
     assert {re.sub("_(bucket|count|sum)$", "", one.name) for one in samples} | {"banyan_gc_pause_seconds"} == listed
     assert {label for one in samples for label in one.labels} <= {
-        *("name", "version", "what", "why", "store", "le", "generation", "end")
+        *("name", "version", "what", "why", "store", "le", "generation", "end", "way")
     }
     assert not [one for one in samples for label in one.labels.values() if "account" in label or "<" in label]
 
@@ -114,6 +116,39 @@ async def test_a_node_is_counted(node):
     assert value(found, "banyan_commit_entries_bucket", store="durable", le="0.0") == 0
     assert value(found, "banyan_commit_entries_bucket", store="durable", le="1.0") == 2
     assert value(found, "banyan_store_full") == 0
+
+
+async def test_moves_are_told(node):
+    """Those that go on, from the node's mover; those that are over, from what it has counted."""
+
+    class Mover:
+        def facts(self) -> tuple[Fact, ...]:
+            return (Fact("test", "copying"), Fact("b", "staging"), Fact("test", "waiting"), Fact("b", "own", 1.0))
+
+    where = await opened(node)
+    assert value(await scraped(where), "banyan_moves_under_way", way="out") == 0
+    node.table.services["mover"] = Mover()
+    counts = node.table.counts
+    counts.moves["out"] += 2
+    counts.void["unfit"] += 1
+    for seconds in (0.002, 0.02, 5.0):
+        counts.froze(seconds)
+    found = await scraped(where)
+    assert [value(found, "banyan_moves_under_way", way=way) for way in ("out", "in", "waiting")] == [1, 1, 1]
+    assert value(found, "banyan_moves_total", end="out") == 2
+    assert value(found, "banyan_moves_void_total", why="unfit") == 1
+    assert value(found, "banyan_move_freeze_seconds_count") == 3
+    assert value(found, "banyan_move_freeze_seconds_sum") == pytest.approx(5.022)
+    assert [value(found, "banyan_move_freeze_seconds_bucket", le=le) for le in ("0.001", "0.003", "3.0")] == [0, 1, 2]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A move, as far as figures are made of it."""
+
+    source: str
+    phase: str
+    ended: float = 0.0
 
 
 async def test_every_limit_has_its_count(node):

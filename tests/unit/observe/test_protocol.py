@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runtime.observe import protocol
 from runtime.observe.protocol import (
     Abort,
+    Adopt,
     At,
     BadRequest,
     Code,
@@ -92,6 +93,7 @@ EACH = [
     Move(shard=3, node="b"),
     Abort(move="m"),
     Drain(node="b", undo=True),
+    Adopt(node="b", undo=True),
     Rebalance(),
     Trace(of=["till"], messages=5, seconds=1.5),
     Record(messages=5),
@@ -114,7 +116,20 @@ def test_a_request_survives_its_line(request_: protocol.Request) -> None:
 def test_levels_include_those_below() -> None:
     """To look is less than to change, to change is less than to run code."""
     above = {"trace": Level.TRACE, "record": Level.TRACE, "eval": Level.EVAL, "interrupt": Level.EVAL}
-    acts = ("kill", "suspend", "resume", "restart", "replay", "drop", "move", "abort", "drain", "rebalance", "stop")
+    acts = (
+        "kill",
+        "suspend",
+        "resume",
+        "restart",
+        "replay",
+        "drop",
+        "move",
+        "abort",
+        "drain",
+        "adopt",
+        "rebalance",
+        "stop",
+    )
     above |= dict.fromkeys(acts, Level.ACT)
     assert {op: kind.level for op, kind in protocol.OPERATIONS.items()} == dict.fromkeys(
         protocol.OPERATIONS, Level.VIEW

@@ -27,7 +27,7 @@ pytest.importorskip("pokerkit", reason="the extra [game] is not installed")
 
 # Not asked here: these change the room, end it, or run code, which may see everything.
 ACTS = {"kill", "suspend", "resume", "restart", "stop", "record", "eval", "interrupt", "complete", "replay", "drop"}
-ACTS |= {"move", "abort", "drain", "rebalance"}
+ACTS |= {"move", "abort", "drain", "adopt", "rebalance"}
 # And this has nothing to show here.
 ACTS |= {"poisoned"}
 OF_ONE = ("state", "mailbox", "stack", "info", "timers", "crashes")

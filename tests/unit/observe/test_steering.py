@@ -55,6 +55,9 @@ class Steered:
     async def drain(self, node: str | None, *, on: bool) -> dict[str, Any]:
         return {**STANDING, "node": node or "test", "draining": on}
 
+    async def adopt(self, node: str, *, undo: bool) -> dict[str, Any]:
+        return {"node": node, "by": "a", "data": "/b", "shards": 0 if undo else 3}
+
     async def rebalance(self) -> dict[str, Any]:
         return {"asked": ["a"], "silent": ["b"]}
 
@@ -79,6 +82,8 @@ async def test_each_operation_is_asked_of_whoever_moves_shards(path):
         error = await client.ask("move", shard=3, node="nobody")
         assert (error["code"], error["why"]) == (4, "there is no node 'nobody'")
         assert (await client.ask("abort", move="m2"))["id"] == "m2"
+        assert (await client.ask("adopt", node="b"))["shards"] == 3
+        assert (await client.ask("adopt", node="b", undo=True))["shards"] == 0
         assert await client.ask("drain", node="b", undo=True) == {**STANDING, "node": "b", "draining": False}
         assert await client.ask("rebalance") == {"asked": ["a"], "silent": ["b"]}
         for fields in ({"shard": -1, "node": "b"}, {"shard": "3", "node": "b"}, {"shard": 3, "node": ""}, {"shard": 3}):
