@@ -24,18 +24,11 @@ from runtime.observe.protocol import Code, Level, Refusal
 from runtime.observe.shell import steering_verbs
 from runtime.observe.targets import name_of
 
+from ..children import count_children, get_childspec, restart_child, start_child, terminate_child, which_children
 from ..dynamic import DynamicSupervisor
 from ..shards import shard_facts
 from ..specs import child
-from ..supervisor import (
-    Supervisor,
-    count_children,
-    get_childspec,
-    restart_child,
-    start_child,
-    terminate_child,
-    which_children,
-)
+from ..supervisor import Supervisor
 from .applications import wait_for_end
 from .node import Node
 from .steering import ShardSteering

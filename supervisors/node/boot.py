@@ -73,7 +73,10 @@ class SocketTransport:
                 path.unlink(missing_ok=True)  # noqa: ASYNC240  # one system call on a local name
             return
         host, port = _split(address)
-        (listener, *others) = await trio.open_tcp_listeners(port, host=host)
+        try:
+            (listener, *others) = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), address) from error
         for other in others:
             await other.aclose()
         bound = listener.socket.getsockname()
@@ -134,7 +137,7 @@ class RealWorld:
     def wall(self) -> float:
         return time.time()  # allowed: this is the World
 
-    def open_store(self, path: str, node: str, *, relaxed: bool = False) -> Journal:
+    def open_store(self, path: str, node: str, *, relaxed: bool = False, adopter: str = "") -> Journal:
         """The LMDB journal under `path`, or with ":memory:" one that dies with the process.
 
         The relaxed one lies in the folder `relaxed` of the other's directory.
@@ -143,7 +146,7 @@ class RealWorld:
             return MemoryJournal()
         if relaxed:
             return LmdbJournal.open(os.path.join(path, "relaxed"), node=node, wall=self.wall, relaxed=True)
-        return LmdbJournal.open(path, node=node, wall=self.wall)
+        return LmdbJournal.open(path, node=node, wall=self.wall, adopter=adopter)
 
     @contextmanager
     def open_coordination(self, path: str) -> Iterator[None]:

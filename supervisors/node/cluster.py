@@ -9,10 +9,12 @@ Then, below its system supervisor and before its applications:
     cluster          one_for_one
     |-- net_kernel   its links: it listens, dials, and hears the heartbeats of the others
     `-- members      rest_for_one
+        |-- adopted      who writes to stores that it has adopted
         |-- membership   its lease, its view of the others, its shards
         |-- mover        moves its shards to others, and theirs to here
         |-- neighbours   has it linked with every member that lives, and tells those of news
-        `-- rebalancer   decides which of its shards move
+        |-- rebalancer   decides which of its shards move
+        `-- adopter      adopts the store of a dead node of this machine, and gives it back
 
 Two witnesses tell how another node is. Its link says up, busy (its loop is held), suspect (silent: what is sent
 waits) or down (silent for 8 s: calls fail with noconnection, watchers are told); its lease says whose its shards
@@ -24,6 +26,7 @@ Without a coordination store a node is linked with its peers, and owns no shards
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,6 +54,7 @@ from runtime.cluster.multi import abcast
 from runtime.cluster.net_kernel import NetKernel
 from runtime.cluster.nodes import NodeUp, monitor_nodes, nodes
 from runtime.cluster.tls import Clear, Keys, Security, check_address
+from runtime.cluster.troubles import Troubles
 from runtime.durable.journal import Journal
 from runtime.errors import CallFailed, Misuse
 from runtime.kernel.api import call
@@ -64,6 +68,7 @@ from ..shards.ports import PLACEMENT, Member
 from ..shards.rebalancer import Rebalancer
 from ..specs import child
 from ..supervisor import Supervisor
+from .adoption import ADOPTED, ADOPTER, AdoptedStores, Adopter, Writers
 
 NET_KERNEL: Final = "net_kernel"
 MEMBERSHIP: Final = "membership"
@@ -95,7 +100,7 @@ class Cluster:
         shards: how many the cluster has, 1 to 65536; None: as many as it was made with, 256 for a new one.
         id: the name of a cluster without a coordination store; only nodes of one cluster speak with each other.
         rebalance: whether the node evens out the load by itself: its shards move to others that carry less.
-        grace: seconds for which its store keeps, sealed, what was moved away from it.
+        grace: seconds, from 0 up, for which its store keeps, sealed, what was moved away from it.
     """
 
     listen: str | None = None
@@ -123,6 +128,8 @@ class Cluster:
         for address in (self.listen, self.advertise, *self.peers.values()):
             if address is not None:
                 check_address(address, security, name)
+        if not 0 <= self.grace < math.inf:
+            raise Misuse(f"wanted a grace of a finite number of seconds, from 0 up, got {self.grace!r}")
         if self.coordination is None:
             if self.shards is not None:
                 raise Misuse("wanted a coordination store beside the count of shards: it is kept there")
@@ -167,7 +174,9 @@ async def joining(
                 world, name=name, address=cluster.address, store=journal, data=data, shards=cluster.shards
             )
             creation = joined.creation
-        yield Place(cluster, world, name, settings, creation, joined)
+        place = Place(cluster, world, name, settings, creation, joined)
+        stack.callback(place.adopted.close_all)
+        yield place
 
 
 @final
@@ -178,6 +187,7 @@ class Place:
         creation: what its processes' pids bear.
         links, joined: how it reaches the others, and what it found when it joined; None without coordination.
         rebalance, grace: as of its `Cluster`.
+        adopted: the stores of others that it has open.
         lost: called if the node may not go on.
         why_lost: because another life of it has its place; None while it has not.
     """
@@ -194,6 +204,7 @@ class Place:
         self.grace = cluster.grace
         self.links = Links(world, me, settings, self._address_of)
         self.fences: Fences | None = None
+        self.adopted = AdoptedStores()
         self.lost: Callable[[], None] = _ignored
         self.why_lost: LeaseLost | None = None
         self._table: ProcessTable | None = None
@@ -203,6 +214,7 @@ class Place:
         self._table = table
         self.fences = fences
         self.links.above = Dist(table, self.links)
+        Troubles(table)
         if self.joined is not None:
             # Known without the membership too: a region that starts while that is away must not think it is alone.
             table.services[PLACEMENT] = Member(table, self.joined.cluster.shards)
@@ -256,12 +268,15 @@ class Joint(Supervisor):
 
     def init(self, place: Place) -> Any:
         return [
+            # Before the membership, whose crash is no reason to end those who write.
+            child("adopted", Writers, name=ADOPTED),
             # Ends in order when the node has left, and when another life has its place: neither is healed by a restart.
             child("membership", Membership, place.joined, place.fences, restart="transient", name=MEMBERSHIP),
             # Without a store there is nothing that could be moved, here or to here.
             *([child("mover", Mover, place.grace, name=MOVER)] if place.fences is not None else ()),
             child("neighbours", Neighbours, place, name=NEIGHBOURS),
             child("rebalancer", Rebalancer, place.rebalance, name=REBALANCER),
+            child("adopter", Adopter, place.adopted, name=ADOPTER),
         ]
 
 

@@ -29,7 +29,7 @@ import math
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, final, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -73,8 +73,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             `supervisors.node.collector`.
         metrics: the address at which its figures are served to Prometheus; None for nowhere.
         metrics_remote: whether that may be beyond this machine.
-        address, advertise, certs, clear, coordination, shards, peers, cluster_id, rebalance: of its cluster; see
-            `supervisors.node.cluster.Cluster`, whose `listen` and `id` are `address` and `cluster_id` here.
+        address, advertise, certs, clear, coordination, shards, peers, cluster_id, rebalance, grace: of its cluster;
+            see `supervisors.node.cluster.Cluster`, whose `listen` and `id` are `address` and `cluster_id` here.
         settings: the application's own.
     """
 
@@ -100,21 +100,29 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     peers: dict[str, str] = {}
     cluster_id: str | None = None
     rebalance: bool = True
+    grace: float = 300.0
     settings: dict[str, str] = {}
 
     @property
     def clustered(self) -> bool:
         """Whether it is to be with other nodes at all."""
-        return any(getattr(self, key) not in (None, False, {}) for key in CLUSTER_KEYS if key != "rebalance")
+        return any(getattr(self, key) not in (None, False, {}) for key in CLUSTER_KEYS if key not in _MANNERS)
 
 
 KEYS = tuple(field.name for field in msgspec.structs.fields(NodeConfig) if field.name != "settings")
-CLUSTER_KEYS = ("address", "advertise", "certs", "clear", "coordination", "shards", "peers", "cluster_id", "rebalance")
+# What a node does in a cluster, if it is in one.
+_MANNERS = ("rebalance", "grace")
+CLUSTER_KEYS = (
+    *("address", "advertise", "certs", "clear", "coordination", "shards", "peers", "cluster_id"),
+    *_MANNERS,
+)
 # The tables of banyan.toml, each with its keys and what they are called here.
 TABLES = {
     "node": {key: key for key in KEYS if key not in CLUSTER_KEYS},
     "cluster": {key.removeprefix("cluster_"): key for key in CLUSTER_KEYS},
 }
+# Keys whose value is one of a few words.
+CHOICES = {key: get_args(kind) for key, kind in get_type_hints(NodeConfig).items() if get_origin(kind) is Literal}
 # Of a file they are looked for from its own folder.
 PATHS = ("data", "certs", "coordination")
 
@@ -246,7 +254,8 @@ def _checked(values: Mapping[str, object], source: str) -> dict[str, object]:
         try:
             one = msgspec.convert({key: value}, NodeConfig, strict=False)
         except msgspec.ValidationError as error:
-            why = str(error).partition(" - at ")[0]
+            words = CHOICES.get(key)
+            why = f"it is one of {', '.join(words)}" if words else str(error).partition(" - at ")[0]
             raise BadConfig(f"{source}: {key} cannot be {value!r}", why, "give it another value") from None
         _check_bounds(one, source)
     return dict(values)
@@ -259,12 +268,19 @@ def _check_bounds(config: NodeConfig, source: str) -> None:
     if not 0 <= config.drain_timeout < math.inf:
         why = "it is a finite number of seconds, from 0 up"
         raise BadConfig(f"{source}: drain_timeout cannot be {config.drain_timeout!r}", why, "30 is the default")
+    if not 0 <= config.grace < math.inf:
+        why = "it is a finite number of seconds, from 0 up"
+        raise BadConfig(f"{source}: grace cannot be {config.grace!r}", why, "300 is the default")
     if config.preempt != "off" and not 0 < config.preempt < math.inf:
         why = "it is a finite number of seconds, above 0"
         raise BadConfig(f"{source}: preempt cannot be {config.preempt!r}", why, "'off' is never; 1 is the default")
 
 
 def _meant(key: str, known: Collection[str]) -> tuple[str, str]:
+    """Why a name is none of those that are known there, and what to do; it may be a key of one of the tables."""
+    table = next((name for name, keys in TABLES.items() if key in keys), None)
+    if table is not None:
+        return f"it is a key of [{table}]", f"put it below [{table}]"
     close = difflib.get_close_matches(key, known, n=1)
     return f"there are: {', '.join(known)}", f"did you mean {close[0]!r}?" if close else "leave it out"
 

@@ -7,11 +7,12 @@ there; what concerns all is asked of all that are linked. What is refused says w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar, cast, final
 
 from runtime.cluster.membership import SERVICE, MemberFact, Membership
 from runtime.cluster.multi import multi_call
+from runtime.cluster.nodes import nodes
 from runtime.errors import Busy, CalleeExited, CallTimeout, NoProcess, RemoteError
 from runtime.kernel.api import call
 from runtime.kernel.elsewhere import at
@@ -19,6 +20,8 @@ from runtime.kernel.messages import Call
 from runtime.kernel.table import ProcessTable
 from runtime.observe.protocol import Code, Refusal
 
+from ..shards.handoff import SourcePhase
+from ..shards.handoff_target import TargetPhase
 from ..shards.orders import (
     MOVER,
     REBALANCER,
@@ -33,6 +36,7 @@ from ..shards.orders import (
     Tell,
     Told,
 )
+from .adoption import ADOPTER, Adopt, GiveBack
 
 R = TypeVar("R")
 
@@ -67,7 +71,7 @@ class ShardSteering:
                 # Both know of it, and who gives the shard away knows more.
                 if fact.id not in facts or node == fact.source:
                     facts[fact.id] = fact
-        shown = [one for one in facts.values() if of is None or of in (one.source, one.target)]
+        shown = [_of_both(one) for one in facts.values() if of is None or of in (one.source, one.target)]
         return {
             "node": self._table.node,
             "moves": [asdict(one) for one in sorted(shown, key=lambda one: (one.started, one.id))],
@@ -124,6 +128,12 @@ class ShardSteering:
         asked, silent = await self._all(Rebalance())
         return {"asked": sorted(asked), "silent": silent}
 
+    async def adopt(self, node: str, *, undo: bool) -> dict[str, Any]:
+        """Have this node serve the shards of one that is down out of that one's store, or give it back."""
+        what = f"node {node} was not given back" if undo else f"node {node} was not adopted"
+        self._membership(what)
+        return asdict(await self._ask(self._table.node, ADOPTER, GiveBack(node) if undo else Adopt(node), what))
+
     # -- asking --------------------------------------------------------------------------------------
 
     def _membership(self, what: str) -> Membership:
@@ -176,8 +186,9 @@ class ShardSteering:
             raise Refusal(what, str(error), f"banyan doctor -n {node}", Code.TIMEOUT) from None
         except Busy as error:
             raise Refusal(what, str(error), "try again in a moment", Code.REFUSED) from None
-        except (NoProcess, CalleeExited) as error:
-            why = f"{node} cannot be reached, or its {name} is being restarted ({error})"
+        except (NoProcess, CalleeExited):
+            linked = node == self._table.node or node in nodes()
+            why = f"the {name} of {node} is being restarted" if linked else f"{node} cannot be reached from here"
             raise Refusal(what, why, "banyan nodes tells how it is; try again in a moment", Code.UNREACHABLE) from None
 
     async def _all(self, request: object) -> tuple[Mapping[str, object], list[str]]:
@@ -186,6 +197,11 @@ class ShardSteering:
         members = found.members() if isinstance(found, Membership) else {}
         living = [name for name, one in members.items() if one.state in ("up", "suspect")]
         return await multi_call(REBALANCER, request, living, timeout=ALL_PATIENCE)
+
+
+def _of_both(fact: MoveFact) -> MoveFact:
+    """A move that only its target knows of, as its source would tell of it."""
+    return replace(fact, phase=SourcePhase.RETIRED.value) if fact.phase == TargetPhase.OWN.value else fact
 
 
 def _refused(what: str, why: str) -> Refusal:

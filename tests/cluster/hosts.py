@@ -225,8 +225,3 @@ class Hosts:
             if host.process is not None and host.process.returncode is None:
                 host.process.kill()
                 host.process._proc.wait()
-
-
-def other_than(hosts: Sequence[Host], *some: Host) -> list[Host]:
-    """The rest."""
-    return [host for host in hosts if host not in some]
