@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from runtime.behaviours.gen_server import CastEnvelope
 from runtime.behaviours.system import Handed
 from runtime.codec.errors import DecodeError
 from runtime.durable.commands import Numbered
 from runtime.errors import Misuse
-from runtime.kernel.exits import shown
+from runtime.kernel.exits import NORMAL, shown
 from runtime.kernel.ids import Pid
 from runtime.kernel.process import Process
 from runtime.kernel.requests import Asker, Caller
 from runtime.kernel.signals import Answer
+from runtime.kernel.table import ProcessTable
 
-from .failures import OK, failed, packed
+from .failures import OK, EntityNotStarted, failed, packed
 from .frames import Carry, Outcome, Replied
 from .leaving import VERSION
-from .packing import decoded, unpack_entity
+from .packing import decoded, owed_by, unpack_entity
 from .post import Post
 from .shard import Entity, Job, Shard
 
@@ -65,12 +66,19 @@ class Arriving:
         self._later: dict[int, tuple[UnpackShard, Caller]] = {}
         # Whose luggage was left for them to find when they start.
         self._arrivals: dict[int, list[str]] = {}
+        # What a former router has left is no business of this one's: their senders ask anew.
+        for name in [one for one in post.table.arrivals if one.startswith(post.spec.name_of(""))]:
+            del post.table.arrivals[name]
 
-    def again(self, number: int) -> None:
-        """Something was said about a shard: look whether all have started, or whether it may be served now."""
+    def again(self, number: int, entity: Entity | None = None) -> None:
+        """Something was said about a shard: look whether all have started, or whether it may be served now.
+
+        Args:
+            entity: whom it was about; None: of any.
+        """
         coming = self._unpacking.get(number)
         if coming is not None:
-            self._come(coming)
+            self._come(coming, entity)
         if number in self._later:
             self.unpack(*self._later[number])
 
@@ -85,7 +93,8 @@ class Arriving:
             self._post.table.arrivals.pop(name, None)
         coming = self._unpacking.pop(number, None)
         if coming is not None:
-            self._post.reply(coming.asked, tuple(coming.pids.items()))
+            # What they had is lost with the shard: whoever waits for that is to be told.
+            self._post.reply(coming.asked, Misuse(f"shard {number} was lost before all who ran there had started"))
 
     def unpack(self, request: UnpackShard, caller: Caller) -> None:
         """A shard has come here."""
@@ -115,86 +124,64 @@ class Arriving:
         except DecodeError as error:
             self._post.reply(caller, error)
             rows, entities, coming = (), (), None
-        if fresh:
-            for node, opened in shard.intake.unpacked(rows):
-                post.to(node, opened)
+        if coming is not None and not fresh and request.luggage:
+            said = f"shard {number} of region {post.spec.name!r} is served already, without what comes only now"
+            self._post.reply(caller, Misuse(said))
+            return
+        for node, opened in shard.intake.unpacked(rows):
+            post.to(node, opened)
         for key, args, data in entities:
             entity = shard.entity(key)
             if post.table.names.get(entity.name) is not None:
                 continue
             entity.args, entity.wanted = tuple(args), True
             if data:
-                post.table.arrivals[entity.name] = self._arrival(shard, entity, data)
+                post.table.arrivals[entity.name] = Arrival(self, post.table, shard, entity, data)
                 self._arrivals.setdefault(number, []).append(entity.name)
             if coming is not None:
                 coming.awaited[key] = entity
+        for frame in early:
+            self._inward.take(frame)
         for entity in list(shard.entities.values()):
             if entity.wanted:
                 shard.wake(entity)
-        for frame in early:
-            self._inward.take(frame)
         if coming is not None:
+            former = self._unpacking.get(number)
+            if former is not None:
+                coming.awaited, coming.pids = former.awaited, former.pids
+                self._post.reply(former.asked, Misuse(f"somebody else asks for shard {number} now"))
             self._unpacking[number] = coming
             self._come(coming)
 
-    def _come(self, coming: Unpacking) -> None:
+    def _come(self, coming: Unpacking, only: Entity | None = None) -> None:
         """Say who has started, when all have; who could not has none to be known by."""
-        for key, entity in list(coming.awaited.items()):
+        for entity in list(coming.awaited.values()) if only is None else [only]:
+            key = entity.key
+            if coming.awaited.get(key) is not entity or entity.asking == "start":
+                continue
             process = self._post.table.names.get(entity.name)
             if process is not None:
                 coming.pids[key] = process.pid
             elif coming.shard.entities.get(key) is entity and (entity.wanted or entity.asking is not None):
                 continue
+            elif arrival := self._post.table.arrivals.pop(entity.name, None):
+                cast("Arrival", arrival).refuse(EntityNotStarted(entity.name, NORMAL))
             del coming.awaited[key]
         if not coming.awaited or self._post.spec.remember:
             self._unpacking.pop(coming.shard.number, None)
             self._post.reply(coming.asked, tuple(coming.pids.items()))
 
-    def _arrival(self, shard: Shard, entity: Entity, data: bytes) -> Any:
-        """Makes for the entity's process what it had; asked once, when that starts."""
-        owes: list[Asker] = []
-
-        def caller_of(said: Any, process: Process) -> Caller:
-            if isinstance(said, Carry):
-                entity.under_way += 1
-                owed = Asker(said.request, process, process.pid, self._post.process, Job(shard, said))
-            else:
-                owed = self._owed(said, entity, process)
-            if process.deferred is None:
-                process.deferred = {}
-            process.deferred[owed] = None
-            owes.append(owed)
-            return owed
-
-        def take(mail: Any, process: Process) -> None:
-            kind, message = mail
-            if kind == "own":
-                process.post(message)
-            elif kind == "call":
-                process.offer(self._owed(message, entity, process))
-            else:
-                process.offer(CastEnvelope(message) if kind == "cast" else message)
-
-        def arrive(process: Process) -> Handed | None:
-            try:
-                return unpack_entity(process, data, caller_of, take)
-            except DecodeError as error:
-                logger.error("%s begins anew, as what it had cannot be read here: %s", entity.name, error)
-                for owed in owes:
-                    if process.deferred is not None:
-                        process.deferred.pop(owed, None)
-                    owed.refuse(error)
-                return None
-
-        return arrive
-
-    def _owed(self, said: Any, entity: Entity, process: Process) -> Asker:
+    def owed(self, said: Any, entity: Entity, process: Process) -> Asker:
         """A request that was made at the node where a process was before, and is answered there."""
         node, number, request, own = said
         if own:
             sender, its, since, lasting, remembered = own
             request = Numbered(sender, its, request, since, lasting=lasting, remembered=remembered)
-        return Asker(request, process, process.pid, self._post.process, Owing(node, number, entity.name))
+        return self.asker(request, process, Owing(node, number, entity.name))
+
+    def asker(self, request: object, process: Process, label: Owing | Job) -> Asker:
+        """A request to a process of this node, whose answer comes to the router."""
+        return Asker(request, process, process.pid, self._post.process, label)
 
     def answered(self, owing: Owing, answer: Answer) -> None:
         """One who has come here has answered what it was asked before, or has ended."""
@@ -205,3 +192,58 @@ class Arriving:
         else:
             outcome = ("exited", owing.entity, shown(answer.reason))
         self._post.to(owing.node, Replied(owing.number, outcome))
+
+
+@final
+class Arrival:
+    """Makes for an entity's process what it had where it was; asked once, when that starts."""
+
+    def __init__(self, arriving: Arriving, table: ProcessTable, shard: Shard, entity: Entity, data: bytes) -> None:
+        self._arriving = arriving
+        self._table = table
+        self._shard = shard
+        self._entity = entity
+        self._data = data
+        self._owes: list[Asker] = []
+
+    def __call__(self, process: Process) -> Handed | None:
+        try:
+            return unpack_entity(process, self._data, self._caller_of, self._take)
+        except DecodeError as error:
+            logger.error("%s begins anew, as what it had cannot be read here: %s", self._entity.name, error)
+            for owed in self._owes:
+                if process.deferred is not None:
+                    process.deferred.pop(owed, None)
+                owed.refuse(error)
+            return None
+
+    def _caller_of(self, said: Any, process: Process) -> Caller:
+        entity = self._entity
+        if isinstance(said, Carry):
+            entity.under_way += 1
+            owed = self._arriving.asker(said.request, process, Job(self._shard, said))
+        else:
+            owed = self._arriving.owed(said, entity, process)
+        if process.deferred is None:
+            process.deferred = {}
+        process.deferred[owed] = None
+        self._owes.append(owed)
+        return owed
+
+    def _take(self, mail: Any, process: Process) -> None:
+        kind, message = mail
+        if kind == "own":
+            process.post(message)
+        elif kind == "call":
+            process.offer(self._arriving.owed(message, self._entity, process))
+        else:
+            process.offer(CastEnvelope(message) if kind == "cast" else message)
+
+    def refuse(self, error: Exception) -> None:
+        """It does not start: those to whom it owes a reply hear that."""
+        for said in owed_by(self._table, self._data):
+            if isinstance(said, Carry):
+                self._shard.refuse(said, error)
+            else:
+                node, number, *_ = said
+                self._arriving.answered(Owing(node, number, self._entity.name), Answer(None, None, error, failed=True))

@@ -8,7 +8,7 @@ the other side has of a key is known here, and only what is beyond that is sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, KeysView
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final, final
@@ -98,10 +98,6 @@ class Copying:
     def left(self) -> int:
         """How many keys are to be sent, as far as they are known."""
         return self.changed + sum(map(len, self._fresh.values()))
-
-    def keys(self, relaxed: bool) -> KeysView[str]:
-        """The keys of one of the stores that the other side has something of: no copy, as they may be many."""
-        return self._sent[relaxed].keys()
 
     async def read(self) -> tuple[bool, bytes]:
         """A chunk's worth of one of the stores, packed; b"" if there is nothing. Raises what `Carriage.piece` does."""

@@ -23,10 +23,10 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Final, cast, final
 
-from runtime.errors import MailboxFull, Misuse
+from runtime.errors import MailboxFull, Misuse, NoProcess
 from runtime.kernel.exits import KILL, KILLED, NOCONNECTION, NOPROC
 from runtime.kernel.ids import Pid, Ref, Via
-from runtime.kernel.process import DEFAULT_LIMIT, Process, monitor
+from runtime.kernel.process import DEFAULT_LIMIT, Process, demonitor, monitor
 from runtime.kernel.requests import Asker, Caller
 from runtime.kernel.signals import Answer
 from runtime.kernel.table import ProcessTable
@@ -69,7 +69,7 @@ class StandIn(Process):
         super().__init__(
             process.table,
             process.pid,
-            process.label,
+            f"{region}/{key}, moved",
             parent=None,
             limit=DEFAULT_LIMIT,
             trap_exit=False,
@@ -103,8 +103,12 @@ class StandIn(Process):
             return None
 
     def offer(self, message: object) -> bool:
+        """Pass it on. Raises NoProcess for a call while the region is away: its caller does not wait yet."""
         door = self._door()
         if door is None:
+            if type(message) is Caller:
+                text = f"{message.destination!r} has moved, and its region {self.region!r} is away"
+                raise NoProcess(f"{text}: try again when it is back", message.destination, message.request)
             if isinstance(message, Caller):
                 message.fail(NOCONNECTION)
             return True
@@ -146,7 +150,13 @@ class StandIn(Process):
         """That process goes on: this one ends with it."""
         if self._following is None and pid != self.pid:
             self._successor, self._lost_at = pid, None
+            self.told(pid.node)
             self._watch()
+
+    def told(self, node: str) -> None:
+        """Where its process goes on: lists of processes say so."""
+        if node != self.table.node:
+            self.label = f"{self.region}/{self.key}, moved to {node}"
 
     def _watch(self) -> None:
         pid = self._successor
@@ -198,9 +208,15 @@ class StandIn(Process):
 
     def lost(self) -> None:
         """The way to who goes on is lost, which may go on all the same: messages still lead there."""
+        self._unfollow()
         self._successor = self._lost_at = None
         self.forsake()
         self._tell_kin(NOCONNECTION)
+
+    def _unfollow(self) -> None:
+        if self._successor is not None and self._following is not None:
+            demonitor(self, self._following)
+            self._following = None
 
     def end(self, reason: object) -> None:
         """The process has ended, or nobody needs this any more. Its end was reported where it was."""
@@ -212,8 +228,7 @@ class StandIn(Process):
         departed_of(self.table).forget(self)
         self._fail_callers(reason)
         self._tell_kin(reason)
-        if self._following is not None and self._successor is not None and self._successor._process is not None:
-            self._successor._process.drop_watcher(self._following)
+        self._unfollow()
 
 
 @final
@@ -292,9 +307,25 @@ class Departed:
         else:
             caller.refuse(error)
 
+    def under_another_router(self, region: str, router: Process) -> bool:
+        """A region was restarted, and has this router; whether anybody stands for one of it.
+
+        What those who have gone have answered meanwhile is lost: nobody waits for that any more.
+        """
+        stands = [stand for (name, _), there in self._stands.items() if name == region for stand in there]
+        for stand in stands:
+            for caller in stand.deferred or ():
+                if type(caller) is Asker and caller.owner is not None and caller.owner.label == router.label:
+                    caller.owner = router  # who waits is elsewhere, and was to be told by the former one
+            stand.forsake()
+        return bool(stands or self._callers)
+
     def look(self, region: str, now: float) -> bool:
         """Let go those whom nobody needs; whether there are any left of this region."""
         left = False
+        # Of one who has ended after he was packed, or whose router has.
+        for number in [one for one, (stand, caller) in self._callers.items() if stand is None and not caller.waiting]:
+            del self._callers[number]
         for (name, _), stands in list(self._stands.items()):
             if name != region:
                 continue

@@ -43,21 +43,33 @@ class BadKey(Misuse):
         self.key = key
 
 
+# What has become of a node that serves no more: see `MemberFact.state`.
+GONE: Final = {"down": "is down", "left": "has left"}
+
+
 class NoOwner(CallTimeout):
-    """Nobody has owned the entity's shard until the deadline; `region`, `key`, `shard`.
+    """Nobody who lives has owned the entity's shard until the deadline; `region`, `key`, `shard`.
+
+    `owner` is the node that it belongs to, which is down or has left; "" if there is none.
 
     Whether the request was carried out before its owner was lost is not known, unless it was never sent; a
     numbered command (`Session`) may be sent again.
     """
 
-    def __init__(self, region: str, key: str, shard: int, request: object, timeout: float) -> None:
+    def __init__(
+        self, region: str, key: str, shard: int, request: object, timeout: float, owner: str = "", state: str = "down"
+    ) -> None:
+        why, what = f"and no node has owned that shard for {timeout:g} s", "wait until its node is back"
+        if owner:
+            why, what = f"and that belongs to {owner}, which {GONE[state]}", "start it on its data directory again"
         super().__init__(
-            f"wanted {region}/{key}, which lies in shard {shard}, and no node has owned that shard for {timeout:g} s: "
-            "wait until its node is back or its data directory is adopted; banyan shards says who owns what",
+            f"wanted {region}/{key}, which lies in shard {shard}, {why}: "
+            f"{what}, or have its data directory adopted; banyan shards says who owns what",
             f"{region}/{key}",
             request,
             timeout,
         )
+        self.owner = owner
         self.region = region
         self.key = key
         self.shard = shard
@@ -73,6 +85,14 @@ class EntityNotStarted(CallFailed):
             entity,
         )
         self.reason = reason
+
+
+class CannotHandOver(Misuse):
+    """An entity cannot say what is to go with it to another node, or that cannot travel: its shard stays."""
+
+    def __init__(self, entity: str, why: str) -> None:
+        super().__init__(f"{entity} cannot hand over: {why}")
+        self.entity = entity
 
 
 class EntityRaised(CallFailed):

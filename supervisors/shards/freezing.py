@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, final
 
-from runtime.behaviours.system import Handed, HandOver, Resume
+from runtime.behaviours.system import CallbackFailed, Handed, HandOver, Resume
 from runtime.durable.journal import Journal
 from runtime.durable.writer import SERVICE as JOURNAL
 from runtime.errors import Misuse
+from runtime.kernel.exits import Broken, Crash, ProcessExit, in_words, shown
 from runtime.kernel.holding import hold, let_go
 from runtime.kernel.ids import Pid, Ref
 from runtime.kernel.process import Process, demonitor, here, monitor
@@ -26,6 +27,7 @@ from runtime.kernel.timer import cancel_timer, send_after
 from runtime.kernel.timers import Timer
 
 from .departed import departed_of
+from .failures import CannotHandOver
 from .packing import Case
 from .post import Post
 from .shard import Entity, Shard
@@ -143,7 +145,7 @@ class Freezing:
             if process is None or process.pid in freeze.handed or process.pid in freeze.awaited:
                 continue
             if hold(process):
-                if not self._handed(freeze, process):
+                if not self._handed(freeze, process, entity):
                     return
             else:
                 freeze.awaited[process.pid] = entity
@@ -157,7 +159,7 @@ class Freezing:
             self._quiet(freeze)
             self._say(freeze, True)
 
-    def _handed(self, freeze: Freeze, process: Process) -> bool:
+    def _handed(self, freeze: Freeze, process: Process, entity: Entity | None) -> bool:
         """Take what one hands over who is held; False if that fails, and the freeze with it."""
         freeze.held.add(process.pid)
         behaviour = cast("Behaviour", process.behaviour)
@@ -165,26 +167,29 @@ class Freezing:
         assert context is not None
         try:
             freeze.handed[process.pid] = context.run(behaviour.system_hand_over)
-        except Exception as error:  # allowed: the class's own code; whoever moves the shard is told that it stays
-            return self._cannot(freeze, process.pid, error)
+        except (Exception, ProcessExit, Broken) as error:  # allowed: the class's own code; who moves it is told
+            self._cannot(freeze, process.pid, entity, error.reason if isinstance(error, ProcessExit) else Crash(error))
+            return False
         return True
 
-    def _cannot(self, freeze: Freeze, pid: Pid, error: Exception) -> bool:
-        logger.error("%s cannot hand over: %s", pid, error)
-        freeze.handed[pid] = Handed()
-        if not freeze.force:
-            self._refuse(freeze)
-        return freeze.force
+    def _cannot(self, freeze: Freeze, pid: Pid, entity: Entity | None, reason: object) -> None:
+        """Who cannot say what it knows stays, and all of the shard with it: else that would be lost."""
+        freeze.handed[pid] = Handed()  # it is let go with the others
+        name = entity.name if entity is not None else self._post.spec.known(freeze.shard.number)
+        error = CannotHandOver(name, in_words(reason.error) if isinstance(reason, Crash) else shown(reason))
+        logger.error("shard %d stays: %s", freeze.shard.number, error)
+        self._refuse(freeze, error)
 
     def rested(self, label: Rested, answer: Answer) -> None:
         """A process has come to rest, or has ended."""
         freeze = label.freeze
         if self.frozen.get(freeze.shard.number) is not freeze or label.pid not in freeze.awaited:
             return
-        del freeze.awaited[label.pid]
+        entity = freeze.awaited.pop(label.pid)
         if not answer.failed:
             freeze.handed[label.pid] = cast("Handed", answer.value)
-        elif isinstance(answer.reason, Exception) and not self._cannot(freeze, label.pid, answer.reason):
+        elif isinstance(answer.reason, CallbackFailed):
+            self._cannot(freeze, label.pid, entity, answer.reason.reason)
             return
         if not freeze.awaited:
             self._settle(freeze)
@@ -210,11 +215,11 @@ class Freezing:
         if not freeze.done:
             self._refuse(freeze)
 
-    def _refuse(self, freeze: Freeze) -> None:
+    def _refuse(self, freeze: Freeze, said: Exception | bool = False) -> None:
         asked, freeze.asked = freeze.asked, []
         self.thaw(freeze.shard.number)
         for caller in asked:
-            self._post.reply(caller, False)
+            self._post.reply(caller, said)
 
     def _say(self, freeze: Freeze, frozen: bool) -> None:
         asked, freeze.asked = freeze.asked, []
@@ -248,13 +253,18 @@ class Freezing:
             elif pid not in freeze.suspended:
                 # Behind the question that it may not have met yet: what is suspended finds this at once.
                 process.post(SystemCaller(Resume(), None, process, pid))
-        self._outward.put_first(number, {one.key: one.aside for one in shard.entities.values() if one.aside})
+        self._put_first(shard)
         for entity in shard.entities.values():
-            entity.aside = []
             if self._post.spec.durable and entity.pid in freeze.handed and entity.name not in self._post.table.names:
                 entity.wanted = True
         shard.thaw()
         self._outward.unpin(number)
+
+    def _put_first(self, shard: Shard) -> None:
+        """What waited for those who were ended is asked again."""
+        self._outward.put_first(shard.number, {one.key: one.aside for one in shard.entities.values() if one.aside})
+        for entity in shard.entities.values():
+            entity.aside = []
 
     def give_up(self, number: int) -> Freeze | None:
         """It is frozen no more, whatever becomes of it."""
@@ -270,6 +280,7 @@ class Freezing:
         freeze = self.give_up(number)
         if freeze is not None:
             self.owe_no_more(freeze)
+            self._put_first(freeze.shard)
             self._outward.unpin(number)
             self._say(freeze, False)
 

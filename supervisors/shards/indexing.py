@@ -8,10 +8,13 @@ the node: in a life outside of any cluster, or under a former version, keys are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, cast, final
 
 from runtime.cluster.placement import shard_of
+from runtime.durable.writer import JournalWriter
+from runtime.kernel.table import ProcessTable
 
+from .router import REGIONS
 from .stores import Stores, Turn
 
 # The named values, by store: the store's epoch, and the regions; "*" for one in which all keys were noted.
@@ -76,3 +79,24 @@ class Indexing:
         if prefix.startswith("region/") and rest.isdecimal():
             return int(rest)
         return shard_of(region, rest, self._shards)
+
+
+def set_aside_of(table: ProcessTable, writer: JournalWriter, shards: int) -> dict[int, set[str]]:
+    """The keys of entities of which commands were set aside in a store, by shard.
+
+    Not by what was noted: who crashed over the first command that he ever had has no records.
+    """
+    regions = cast("dict[str, None]", table.services.get(REGIONS, {}))
+    found: dict[int, set[str]] = {}
+    for key, _, _ in writer.set_asides.commands:
+        region, slash, rest = key.partition("/")
+        if slash and region in regions:
+            found.setdefault(shard_of(region, rest, shards), set()).add(key)
+    return found
+
+
+def leave_set_asides(table: ProcessTable, stores: Stores, shard: int, shards: int) -> None:
+    """What was set aside of a shard's commands is another node's business now. Raises as `SetAsides.leave`."""
+    for relaxed in stores.here():
+        writer = stores.writer(relaxed)
+        writer.set_asides.leave(writer, set_aside_of(table, writer, shards).get(shard, ()))

@@ -55,12 +55,17 @@ class Inward:
         if self._post.owner(number) != (self._post.node, shard.intake.epoch):
             return None
         entity = shard.entities.get(key)
-        if entity is None or entity.ending or entity.waiting:
-            return None
+        if entity is None or entity.asking is not None or entity.ending or entity.waiting:
+            return None  # one that is being started may have mail that has come along
         process = self._post.table.names.get(entity.name)
         if process is not None:
             entity.used = True
         return process
+
+    def in_use(self, number: int) -> bool:
+        """Whether entities of a shard run here, or something waits for them: what a loss of the shard would end."""
+        shard = self.shards.get(number)
+        return shard is not None and bool(shard.entities or shard.intake.under_way or shard.intake.hold)
 
     # -- frames --------------------------------------------------------------------------------------
 
@@ -97,8 +102,9 @@ class Inward:
         here, owner = self._post.node, self._post.owner(number)
         shard = self.shards.get(number)
         if shard is not None and owner != (here, shard.intake.epoch):
-            if shard.intake.frozen and owner is not None and owner[0] == here:
-                shard.adopt(owner[1])  # it was to move, and stays; whoever has frozen it says when it goes on
+            if shard.intake.frozen and owner == (here, epoch := shard.intake.epoch + 1):
+                # It was to move, and stays, for nobody can have had it between: who has frozen it says when it goes on.
+                shard.adopt(epoch)
                 return shard
             self.lose(shard, owner)
             shard = None
@@ -106,7 +112,7 @@ class Inward:
             return None
         if shard is None and owner is not None and owner[0] == here and number not in self._closing:
             claimed = self._post.clustered and self._post.spec.durable
-            owned = Owned(number, owner[1]) if claimed else None
+            owned = Owned(number, owner[1], self._post.writer(number)) if claimed else None
             shard = self.shards[number] = Shard(self._post, number, owner[1], owned)
             if self._post.spec.remember:
                 shard.open()
@@ -119,9 +125,20 @@ class Inward:
         """
         remembers = self._post.spec.remember
         numbers = range(self._post.shards) if remembers else list(self.shards)
+        for one in [*self._expected] if number is None else ():
+            self._waits_no_more(one, self._post.owner(one))
         for one in numbers if number is None else [number]:
             if remembers or one in self.shards:
                 self.own(one)
+
+    def holds(self, number: int) -> bool:
+        """Whether there is anything of a shard here, be it processes of it that have not ended yet."""
+        return number in self.shards or number in self._closing
+
+    @property
+    def expects(self) -> bool:
+        """Whether luggage is to come."""
+        return bool(self._expected)
 
     def expect(self, number: int, epoch: int, early: Sequence[Probe | Carry] = ()) -> None:
         """Luggage will come of a shard that is this node's under that epoch; what has come `early` waits for it."""

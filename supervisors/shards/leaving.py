@@ -30,6 +30,7 @@ from runtime.kernel.timers import Timer
 
 from .departed import departed_of
 from .entities import begins_by_itself, is_unneeded
+from .failures import CannotHandOver
 from .freezing import Freeze, Freezing
 from .outward import Routed
 from .packing import Case, decoded, encoded, pack_entity, timers_of
@@ -109,11 +110,14 @@ class Leaving:
         giving = [process for _, process in running if freeze.handed.get(process.pid, Handed()).value is not None]
         timers = timers_of(table, giving)
         self._freezing.owe_no_more(freeze)
-        entities = []
+        # Those for whom something waits come first, and start first.
+        awaited: list[object] = []
+        entities: list[object] = []
         for entity, process in running:
             data = self._pack_entity(freeze, entity, process, timers.get(process.pid, []))
             if data or self._goes_on(process):
-                entities.append((entity.key, entity.args, data))
+                kind = awaited if process.mailbox or process.deferred else entities
+                kind.append((entity.key, entity.args, data))
         ended = [one for one in shard.entities.values() if one.pid in freeze.handed and self._running(one) is None]
         if self._post.spec.durable:
             entities.extend((entity.key, entity.args, b"") for entity in ended)
@@ -123,7 +127,7 @@ class Leaving:
                 continue  # an earlier router of this node
             answered = [] if node == self._post.node else outcomes
             rows.append((sender, node, expected, going, tuple(answered)))
-        return encoded(table, (VERSION, tuple(rows), tuple(entities)))
+        return encoded(table, (VERSION, tuple(rows), (*awaited, *entities)))
 
     def _goes_on(self, process: Process) -> bool:
         """Whether a durable entity that takes nothing along must run there before somebody asks it."""
@@ -156,9 +160,7 @@ class Leaving:
         try:
             data = pack_entity(case, handed, owed, mail)
         except EncodeError as error:
-            logger.error("%s hands over what cannot travel, and goes on without: %s", entity.name, error)
-            case.callers, case.timers, case.monitors = [], [], set()
-            return pack_entity(case, Handed(), [], mail) if self._post.spec.durable else b""
+            raise CannotHandOver(entity.name, str(error)) from error
         for sender, ones in begun.items():
             freeze.begun.setdefault(sender, set()).update(ones)
         return data
@@ -216,7 +218,9 @@ class Leaving:
     def depart(self, request: DepartShard) -> None:
         """A shard is another node's."""
         number, owner = request.shard, (request.node, request.epoch)
-        freeze = self._freezing.frozen.get(number)
+        freeze, shard = self._freezing.frozen.get(number), self._inward.shards.get(number)
+        if shard is not None and shard.intake.epoch >= request.epoch:
+            return  # it has come back since
         queues: dict[str, list[Command]] = {}
         begun: set[int] = set()
         bare: list[Process] = []
@@ -233,9 +237,10 @@ class Leaving:
             for timers in timers_of(self._post.table, bare).values():
                 for timer in timers:
                     timer.stop()
-        self._freezing.give_up(number)
+            self._freezing.give_up(number)
+        for stand in self._departed.of(self._post.spec.name, number):
+            stand.told(request.node)
         self._post.left[number] = owner
-        shard = self._inward.shards.get(number)
         if shard is not None:
             self._inward.lose(shard, owner)
         self._outward.pass_on(number, owner, begun, queues)

@@ -17,6 +17,7 @@ from runtime.cluster.membership import SERVICE, Membership
 from runtime.errors import BanyanError
 from runtime.kernel.table import ProcessTable
 
+from .indexing import set_aside_of
 from .stores import Stores, Turn
 
 logger = logging.getLogger("banyan")
@@ -61,18 +62,30 @@ class Leftovers:
 
     async def _look(self) -> None:
         for shard in list(self._begun):
-            if not self._busy(shard) and await self._stores.erase(shard, lambda shard=shard: not self._busy(shard)):  # type: ignore[misc]  # mypy knows no lambda's default
+            if self._stores.opened(shard):
+                # It has come back, and whoever brought it has ended the erasure.
+                del self._begun[shard]
+            elif not self._busy(shard) and await self._stores.erase(shard, lambda shard=shard: not self._busy(shard)):  # type: ignore[misc]  # mypy knows no lambda's default
                 del self._begun[shard]
         membership = self._table.services.get(SERVICE)
         if not isinstance(membership, Membership):
             return
-        turn = Turn(self._clock)
-        for shard in range(membership.cluster.shards):
+        turn, shards = Turn(self._clock), membership.cluster.shards
+        self._leave_set_asides(shards)
+        for shard in range(shards):
             if not self._is_left(shard):
                 self._seen.pop(shard, None)
             elif self._clock() - self._seen.setdefault(shard, self._clock()) >= self._grace:
                 await self._stores.erase(shard, lambda shard=shard: self._is_left(shard), pause=BREATH)  # type: ignore[misc]  # likewise
             await turn.over()
+
+    def _leave_set_asides(self, shards: int) -> None:
+        """What went along is listed at the new owner; a source that ended before it could say so says it now."""
+        for relaxed in self._stores.here():
+            writer = self._stores.writer(relaxed)
+            for shard, keys in set_aside_of(self._table, writer, shards).items():
+                if self._is_left(shard):
+                    writer.set_asides.leave(writer, keys)
 
     def _is_left(self, shard: int) -> bool:
         """Whether what is here of a shard is a copy of what is another's by now."""

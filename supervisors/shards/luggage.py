@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import trio
 
+from runtime.behaviours.gen_server import CastEnvelope
 from runtime.durable.carriage import Piece
 from runtime.durable.gate import Gate
 from runtime.durable.hooks import Hooks
@@ -27,6 +28,7 @@ from runtime.durable.recovery import outcome_of, recover
 from runtime.errors import Misuse
 from runtime.kernel.table import ProcessTable
 
+from .frames import Changed
 from .router import REGIONS, router_of
 from .steps import DepartShard, FollowShard, FreezeShard, PackShard, SnapshotShard, ThawShard, UnpackShard
 
@@ -60,9 +62,11 @@ def expect(table: ProcessTable, shard: int, epoch: int) -> None:
     To be called before the placement says that the shard is this node's. It is forgotten after a few seconds.
     """
     for name in regions_here(table):
-        router = router_of(table.names.get(f"region/{name}"))
-        if router is not None:
+        process = table.names.get(f"region/{name}")
+        router = router_of(process)
+        if process is not None and router is not None:
             router.inward.expect(shard, epoch)
+            process.post(CastEnvelope(Changed()))  # so that it looks again when the time is over
 
 
 async def verify(table: ProcessTable, journal: Journal, keys: Iterable[str]) -> None:

@@ -4,8 +4,8 @@
     `-- carrier      one for each move: carries out what its machine wants (`mover_source`, `mover_target`)
 
 An event goes into a machine, and what it wants done goes to the carrier or, if it is a word for the other side, to
-the other node's mover. Two moves go out of a node at a time and two come in; what is asked for beyond waits here, or
-is refused there. What was moved away is kept, sealed, for a while, and then erased (`leftovers`).
+the other node's mover. Two moves go out of a node at a time and two come in; what is asked for beyond waits here, what
+is offered beyond waits there. What was moved away is kept, sealed, for a while, and then erased (`leftovers`).
 
 If the mover ends, so do its carriers. A new one begins with what is written down: the moves of this node are void
 (`Membership.conduct`), a shard that is sealed is taken back or given up, one that is staged is served or erased, by
@@ -47,17 +47,19 @@ from runtime.kernel.timer import send_after
 from .carrier import Came, Carried, Enough
 from .handoff import Source, SourcePhase
 from .handoff_events import Event, GiveUp, Heard, Linked, Say, Start, Tick
-from .handoff_frames import Frame, Offer, Taken, Void, of_a_stranger
+from .handoff_frames import Frame, Got, Offer, Taken, Void, of_a_stranger
 from .handoff_target import Target
 from .indexing import Indexing
 from .leftovers import Leftovers
 from .mover_frames import Joiner, Part, Told
 from .mover_source import SourceWork, sealed_by
 from .mover_target import TargetWork, staged_of
-from .orders import MOVER, VOID, Abort, Forecast, Move, MoveFact, MoveRefused, Moves, Predict
-from .sides import Side, refusal
+from .offers import Offers
+from .orders import MOVER, Abort, Forecast, Move, MoveFact, MoveRefused, Moves, Predict
+from .sides import Side, refusal, settled
 from .speaker import Speaker
 from .stores import Stores
+from .tally import Finding, Tally
 
 logger = logging.getLogger("banyan")
 
@@ -127,10 +129,9 @@ class Mover(GenServer):
         self._sides: dict[str, Side] = {}
         self._waiting: deque[Side] = deque()
         self._over: deque[Side] = deque(maxlen=REMEMBERED)
-        # Offers of shards that another move has here, until that is over.
-        self._offers: dict[int, Offer] = {}
+        self._offers = Offers()
         self._sides_made = 0
-        self._counts = table.counts
+        self._counts, self._tally = table.counts, Tally(table.counts, table.world.now)
         table.services[MOVER] = self
         membership = membership_of(table)
         monitor_nodes()
@@ -165,6 +166,10 @@ class Mover(GenServer):
         """The moves of this node, as `Moves` tells them; without waiting."""
         sides = sorted((*self._over, *self._sides.values()), key=lambda side: side.number)
         return tuple(side.fact for side in sides)
+
+    def findings(self) -> list[Finding]:
+        """What seems wrong with them, for the doctor; without waiting."""
+        return list(self._tally.findings(self._sides.values()))
 
     def state(self) -> object:
         return {"moves": {side.id: side.phase for side in self._sides.values()}}
@@ -357,6 +362,7 @@ class Mover(GenServer):
                 self._speaker.say(side.peer, effect.frame)
             elif (process := side.carrier._process) is not None:
                 process.post(effect)
+        side.note(self._table.world.now())
         self._answer(side)
         if machine.over and not was_over and (process := side.carrier._process) is not None:
             process.post(Enough())
@@ -398,12 +404,9 @@ class Mover(GenServer):
         if side.carrier is not None and side.carrier._process is not None:
             side.carrier._process.post(Enough())
         side.over(self._table.world.wall(), why)
-        self._counts.moves["void" if side.end == VOID else "out" if side.source == self._table.node else "in"] += 1
-        self._counts.moved += side.work.bytes
+        self._tally.ended(side)
         self._over.append(side)
-        offer = self._offers.pop(side.shard, None)
-        if offer is not None:
-            self._offered(offer)
+        self._begin_offered()
         self._begin_waiting()
 
     # -- the other side ------------------------------------------------------------------------------
@@ -419,6 +422,8 @@ class Mover(GenServer):
             self._offered(frame)
         else:
             self._counts.refused["move", "unknown"] += 1
+            if isinstance(frame, Void):
+                self._offers.withdraw(frame.move)
             known = next((one.last for one in self._over if one.id == frame.move), None)
             answer = known if known is not None else of_a_stranger(frame)
             if answer is not None and not isinstance(frame, (Taken, Void)):
@@ -431,12 +436,16 @@ class Mover(GenServer):
             self._waiting.remove(other)
             self._end(other, f"{offer.source} has shard {offer.shard} now")
             other = None
+        self._offers.add(offer)
         if other is not None:
-            self._offers[offer.shard] = offer
             self._tell(other, Heard(offer))
-        elif self._running(TargetWork) >= AT_ONCE:
-            self._speaker.say(offer.source, Void(offer.move, f"{AT_ONCE} moves come in at {self._table.node} already"))
-        else:
+        self._begin_offered()
+        if other is None and offer in self._offers:
+            # Whoever waits for his turn asks now and then, and takes silence for an answer.
+            self._speaker.say(offer.source, Got(offer.move, 0, 0))
+
+    def _begin_offered(self) -> None:
+        while self._running(TargetWork) < AT_ONCE and (offer := self._offers.take(self._has)) is not None:
             self._receive(offer)
 
     def _receive(self, offer: Offer, kept: bool | None = None) -> None:
@@ -452,6 +461,7 @@ class Mover(GenServer):
     def _linked(self, node: str, up: bool) -> None:
         self._joiner.forget(node)
         self._speaker.forget(node)
+        self._offers.forget(node)
         for side in [side for side in self._sides.values() if side.peer == node]:
             if up:
                 self._watch(side)
@@ -485,4 +495,4 @@ class Mover(GenServer):
             return
         if machine.deadline is not None:
             machine.deadline = self._table.world.now()
-        self._tell(side, GiveUp("its row was changed by somebody else"))
+        self._tell(side, GiveUp(settled(self._table, side)))

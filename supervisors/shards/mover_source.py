@@ -23,6 +23,7 @@ from runtime.kernel.table import ProcessTable
 from .carrier import Work
 from .copying import Copying
 from .entities import RegionSpec
+from .failures import CannotHandOver
 from .handoff_events import (
     Clear,
     Done,
@@ -45,7 +46,7 @@ from .handoff_events import (
     Unknown,
 )
 from .handoff_frames import Frame, Offer
-from .indexing import Indexing
+from .indexing import Indexing, leave_set_asides, set_aside_of
 from .luggage import DepartShard, FollowShard, FreezeShard, PackShard, SnapshotShard, ThawShard, regions_here
 from .packing import follow_timers
 from .router import router_of
@@ -270,7 +271,16 @@ class SourceWork(Work):
         if not late:
             return Done()
         await self._thaw()
+        if why := self._stays(answers):
+            return Done(why)
         return Done(f"entities of {', '.join(late)} did not come to rest within {BUDGET * 1000:g} ms")
+
+    def _stays(self, answers: dict[str, object]) -> str:
+        """Who keeps the shard here, because what it knows would be lost: the move is given up. "" if nobody does."""
+        why = next((str(answer) for answer in answers.values() if isinstance(answer, CannotHandOver)), "")
+        if why:
+            self.give_up(why)
+        return why
 
     async def _thaw(self, epoch: int = 0) -> None:
         self._unfollow()
@@ -293,6 +303,8 @@ class SourceWork(Work):
         if late := self._late():
             return Rest(why=late)
         answers = await self._ask_all(self._regions, lambda _: PackShard(self.shard))
+        if why := self._stays(answers):
+            return Rest(why=why)
         luggage: list[tuple[str, bytes]] = []
         for name, packed in answers.items():
             if not isinstance(packed, bytes):
@@ -315,9 +327,9 @@ class SourceWork(Work):
         return Rest(last, copying.digest, tuple(luggage))
 
     def _set_asides(self, relaxed: bool) -> tuple[bytes, ...]:
-        copying = self._copying
-        assert copying is not None
-        return tuple(self.stores.writer(relaxed).set_asides.of(copying.keys(relaxed)))
+        writer = self.stores.writer(relaxed)
+        keys = set_aside_of(self.table, writer, self.membership.cluster.shards)
+        return tuple(writer.set_asides.of(keys.get(self.shard, ())))
 
     def _note_held(self) -> None:
         for name in self._regions:
@@ -376,7 +388,6 @@ class SourceWork(Work):
         return found.owner(self.shard) if isinstance(found, Membership) else None
 
     async def _retire(self, owner: str, epoch: int) -> None:
-        keys = {relaxed: self._copying.keys(relaxed) for relaxed in (False, True)} if self._copying is not None else {}
         self._note_held()
         await self._ask_all(self._here(), lambda _: DepartShard(self.shard, owner, epoch))
         self.close()
@@ -384,9 +395,7 @@ class SourceWork(Work):
             self.freeze_ms = (self.world.now() - self._froze) * 1000
         self.membership.gone(self.shard, owner, epoch)
         sealed_by(self.table).pop(self.shard, None)
-        for relaxed in self.stores.here():
-            writer = self.stores.writer(relaxed)
-            writer.set_asides.leave(writer, keys.get(relaxed, ()))
+        leave_set_asides(self.table, self.stores, self.shard, self.membership.cluster.shards)
 
     async def _follow(self, pids: tuple[tuple[str, str, Pid], ...] | None, bare: tuple[str, ...]) -> None:
         """Who was not started anew by a region that runs here is followed by itself when somebody asks for it."""

@@ -10,6 +10,7 @@ import trio
 
 from runtime.cluster import moving
 from runtime.cluster.joining import store_id
+from runtime.cluster.shards import Shard
 from runtime.codec.cbor import decode, encode
 from runtime.durable.carriage import Piece, unpack_pieces
 from runtime.errors import BanyanError, CallFailed, Misuse
@@ -39,6 +40,7 @@ from .handoff_events import (
     Verify,
 )
 from .handoff_frames import Chunk, Frame, Offer, Token
+from .indexing import leave_set_asides
 from .luggage import UnpackShard, expect, regions_here, verify, verify_pieces
 from .mover_source import ASIDE, schemas
 from .stores import Turn
@@ -112,8 +114,7 @@ class TargetWork(Work):
             case Keep(token=token):
                 return Done(await self._keep(token))
             case Look():
-                row = await moving.look(self.membership, self.shard)
-                return Row(row.owner, row.epoch, row.move)
+                return self._told(await moving.look(self.membership, self.shard))
             case Commit():
                 return await self._commit()
             case Serve(epoch=epoch, luggage=luggage):
@@ -248,10 +249,13 @@ class TargetWork(Work):
         self._tried = True
         won = await moving.commit(self.membership, self.shard, self.offer.epoch, self.move) == "won"
         if won:
-            row = self.membership.placement.row(self.shard)[1]
-            return Row(row.owner, row.epoch, row.move)
-        row = await moving.look(self.membership, self.shard)
-        return Row(row.owner, row.epoch, row.move)
+            return self._told(self.membership.placement.row(self.shard)[1])
+        return self._told(await moving.look(self.membership, self.shard))
+
+    def _told(self, row: Shard) -> Row:
+        """A row, as the machine hears of it: what lies in a store that was adopted is not what was brought here."""
+        elsewhere = row.owner == self.table.node and not self.membership.placement.is_here(row)
+        return Row("" if elsewhere else row.owner, row.epoch, row.move)
 
     async def _serve(self, epoch: int, luggage: dict[str, bytes]) -> Served:
         """Serve the shard with what came along; one of a former life is claimed anew by the membership."""
@@ -295,11 +299,6 @@ class TargetWork(Work):
             # First of all: half a shard must never be taken for a whole one.
             self.stores.main.reserve(self.shard, self._note(kept=False))
             self._kept = False
-        turn = Turn(self.world.now)
-        for relaxed in self.stores.here():
-            writer = self.stores.writer(relaxed)
-            for page in self.stores.pages(relaxed, self.shard) if writer.set_asides.commands else ():
-                writer.set_asides.leave(writer, set(page))
-                await turn.over()
+        leave_set_asides(self.table, self.stores, self.shard, self.membership.cluster.shards)
         await self.stores.erase(self.shard, lambda: True)
         return Done()

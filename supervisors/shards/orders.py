@@ -151,12 +151,14 @@ class Standing:
         draining: it gives all its shards away, and takes none.
         owned: how many shards it serves.
         why: what stands in the way of what it has to give away; "" if nothing does.
+        creation: which life of it this is; 0 of one of older code.
     """
 
     node: str
     draining: bool
     owned: int
     why: str
+    creation: int = 0
 
 
 @final

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast, final
+from typing import Any, Final, Protocol, cast, final
 
 from runtime.behaviours.system import Handed
 from runtime.cluster import terms
@@ -171,13 +171,26 @@ def unpack_entity(
         monitor(process, ref, pid, pid._process)
     for one in owed:
         case.callers.append(caller_of(one, process))
-    value, own = decoded(table, body, case)
     for piece in mail:
         try:
             take(decoded(table, piece), process)
         except DecodeError as error:
             logger.warning("a message to %s, which has moved here, is lost: %s", process.label, error)
-    return Handed(value, own)
+    return Handed(*decoded(table, body, case))
+
+
+def owed_by(table: ProcessTable, data: bytes) -> list[Any]:
+    """What was said of the callers to whom a process owes replies that does not start."""
+    head, _, mail = decoded(table, data)
+    owed = list(decoded(table, head)[2])
+    for piece in mail:
+        try:
+            kind, message = decoded(table, piece)
+        except DecodeError:
+            continue
+        if kind == "call":
+            owed.append(message)
+    return owed
 
 
 def _timer_as_value(table: ProcessTable, timer: Timer, now: float) -> tuple[object, ...] | None:
@@ -254,12 +267,11 @@ for _who in (Caller, Asker):
 # -- where it means what -----------------------------------------------------------------------------------
 
 
-class Place(terms.Place):
+class Place(terms.Place, Protocol):
     """A node that encodes or decodes, and gives a reference of its own the identity of another's."""
 
     def adopt(self, node: str, creation: int, number: int) -> Ref:
         """A new reference of this node that is known by this identity from now on."""
-        raise NotImplementedError
 
 
 def place_of(table: ProcessTable) -> Place:

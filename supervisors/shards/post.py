@@ -85,6 +85,17 @@ class Post:
             self._epochs[shard] = owner[1]
         return owner
 
+    def state(self, node: str) -> str:
+        """How a node of the cluster is, as `MemberFact.state`; "" if nobody knows here."""
+        membership = self.table.services.get(MEMBERSHIP)
+        member = membership.members().get(node) if isinstance(membership, Membership) else None
+        return member.state if member is not None else ""
+
+    def writer(self, shard: int) -> str:
+        """Who writes to the store that has a shard's data, if that is none of this node's own; see `Owned`."""
+        membership = self.table.services.get(MEMBERSHIP)
+        return membership.writer(shard) if isinstance(membership, Membership) else ""
+
     def fenced(self, shard: int, epoch: int) -> None:
         """The store has refused a process of a shard: the membership claims it anew, if it is ours."""
         membership = self.table.services.get(MEMBERSHIP)

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 import trio
 
-from runtime.behaviours.gen_server import GenServer, Raise
+from runtime.behaviours.gen_server import NO_REPLY, GenServer, Raise
 from runtime.cluster.membership import SERVICE as MEMBERSHIP
 from runtime.cluster.membership import Membership, NodeChanged, membership_of
 from runtime.cluster.multi import abcast
@@ -35,6 +35,7 @@ from runtime.kernel.timer import cancel_timer, send_after
 from .loads import Loads
 from .orders import MOVER, REBALANCER, VOID, Drain, Move, MoveFact, MoveRefused, Plan, Rebalance, Standing, Tell, Told
 from .region import shard_facts
+from .tally import Finding
 
 # Moves from this node at a time.
 OUT: Final = 2
@@ -53,8 +54,12 @@ TOGETHER: Final = 0.3
 AGAIN, AGAIN_MOST = 0.5, 8.0
 # Seconds for a mover's word that a move is begun.
 BEGIN: Final = 5.0
+# Seconds in which a node that drains should have given a shard away.
+STUCK: Final = 60.0
 # What rebalancers tell one another: look at the rows now.
 NEWS: Final = "news"
+# Seconds within which a rebalancer that has crashed is there again.
+RESTARTED: Final = 5.0
 # Seconds for which a drained node stays to pass on what came late.
 LATE: Final = 1.0
 
@@ -121,6 +126,8 @@ class Rebalancer(GenServer):
         # Until when a newcomer is given his share.
         self._welcome = 0.0
         self._resting = False
+        # While it drains: how many shards were left, and since when there are not fewer.
+        self._left: tuple[int, float] | None = None
         self._timer = send_after(0, self._process.pid, _Look())
         membership = self._membership()
         if membership is not None:
@@ -128,7 +135,8 @@ class Rebalancer(GenServer):
         self._table.services[REBALANCER] = self
 
     def state(self) -> object:
-        return {"standing": self.standing(), "later": {shard: one.why for shard, one in self._later.items()}}
+        standing = self.standing() if self._membership() is not None else None
+        return {"standing": standing, "later": {shard: one.why for shard, one in self._later.items()}}
 
     def terminate(self, reason: object) -> None:
         if self._table.services.get(REBALANCER) is self:
@@ -143,6 +151,10 @@ class Rebalancer(GenServer):
     def handle_call(self, request: Any, caller: Any) -> Any:
         try:
             match request:
+                case Tell() if self._membership() is None:
+                    return (
+                        NO_REPLY  # nobody knows; who starts that one anew ends this one first, and its callers hear so
+                    )
                 case Tell():
                     return Told(self.standing(), facts_of(self._table))
                 case Plan():
@@ -165,20 +177,39 @@ class Rebalancer(GenServer):
                 membership.look()
 
     def standing(self) -> Standing:
-        """How this node stands."""
-        membership = self._membership()
-        if membership is None:
-            return Standing(self._table.node, False, 0, "its membership is being restarted")
+        """How this node stands. Raises NoProcess while its membership is being restarted."""
+        membership = membership_of(self._table)
         # Not by whether it is served: what a move has in hand is not given away yet.
         owned = sum(row.owner == self._table.node for row in membership.placement.rows().values())
-        return Standing(self._table.node, membership.draining, owned, self._hindrance(membership))
+        why = self._hindrance(membership)
+        return Standing(self._table.node, membership.draining, owned, why, self._table.creation)
+
+    def findings(self) -> list[Finding]:
+        """A drain that does not come forward, for the doctor; without waiting."""
+        membership, now = self._membership(), self._table.world.now()
+        if membership is None or self._left is None or now - self._left[1] < STUCK:
+            return []
+        what = f"drains, and has given no shard away for {now - self._left[1]:.0f} s: it has {self._left[0]} still"
+        why = self._hindrance(membership) or "its moves take long"
+        node = self._table.node
+        return [("warn", node, what, why, f"banyan moves --of {node} --watch")]
+
+    def _note_left(self, membership: Membership) -> None:
+        owned = self.standing().owned if membership.draining else 0
+        if not owned:
+            self._left = None
+        elif self._left is None or owned < self._left[0]:
+            self._left = owned, self._table.world.now()
 
     def _hindrance(self, membership: Membership) -> str:
         if not membership.serving:
             return "its lease is over: it cannot reach the coordination store"
         if membership.draining and not takers(self._table):
             return "there is no other node that is up and not draining"
-        return next((f"shard {shard}: {one.why}" for shard, one in sorted(self._later.items())), "")
+        if self._later:
+            return next(f"shard {shard}: {one.why}" for shard, one in sorted(self._later.items()))
+        adopted = len(membership.placement.adopted) if membership.draining else 0
+        return f"{adopted} shards lie in stores that it has adopted: give these back" if adopted else ""
 
     def _drain(self, on: bool, leaving: bool) -> Standing | Raise:
         membership = membership_of(self._table)
@@ -209,11 +240,14 @@ class Rebalancer(GenServer):
     async def _look(self) -> None:
         """Measure, and begin what is to be begun."""
         membership = self._membership()
+        if membership is not None:
+            self._note_left(membership)
         if membership is None or not membership.serving:
             self._look_in(LATER)
             return
         served = sorted(membership.placement.served)
-        await self._loads.measure(served)
+        # What has nothing here is shared out by number, and so not weighed: else the two would trade to and fro.
+        await self._loads.measure([shard for shard in served if membership.kept(shard)])
         membership.report(self._loads.total())
         self._note_ends()
         begun = self._begin(membership)
@@ -320,20 +354,38 @@ async def drained(table: ProcessTable) -> str:
     Returns: why shards stay; "" if none does.
     """
     try:
-        standing = await call(REBALANCER, Drain(leaving=True))
-        while standing.owned:
-            if not takers(table) or not membership_of(table).serving:
-                return standing.why
-            await trio.sleep(SOON)
-            standing = (await call(REBALANCER, Tell())).standing
-        # Whoever sent here before has to be passed on, or told where to go.
-        with trio.move_on_after(LATE):
-            while any(fact.waiting or fact.held for fact in shard_facts(table)):  # noqa: ASYNC110  # windows ring no bell
-                await trio.sleep(SOON)
-    except CallFailed as error:
-        return str(error)
+        why = await _given_away(table)
+        if not why:
+            # Whoever sent here before has to be passed on, or told where to go.
+            with trio.move_on_after(LATE):
+                while any(fact.waiting or fact.held for fact in shard_facts(table)):  # noqa: ASYNC110  # windows ring no bell
+                    await trio.sleep(SOON)
+        return why
     finally:
         found = table.services.get(REBALANCER)
         if isinstance(found, Rebalancer):
             found.rest()
+
+
+async def _given_away(table: ProcessTable) -> str:
+    standing: Standing | None = None
+    asked = table.world.now()
+    while standing is None or standing.owned:
+        try:
+            draining = standing is not None and standing.draining
+            standing = (
+                (await call(REBALANCER, Tell())).standing if draining else await call(REBALANCER, Drain(leaving=True))
+            )
+            membership = membership_of(table)
+            # What lies in an adopted store does not move: it waits for its own node.
+            stays = standing.owned <= len(membership.placement.adopted)
+            if standing.owned and (stays or not takers(table) or not membership.serving):
+                return standing.why
+            asked = table.world.now()
+        except CallFailed as error:
+            # Who decides, or the membership below, has crashed: what comes after it goes on.
+            standing = None
+            if table.world.now() > asked + RESTARTED:
+                return str(error)
+        await trio.sleep(SOON)
     return ""

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, final, overload
+from typing import Any, ClassVar, Literal, TypeVar, final, overload
 
 from runtime.behaviours.gen import Behaviour
 from runtime.behaviours.gen_server import cast
@@ -45,7 +45,7 @@ from ..specs import BadSpec, ChildSpec, child
 from ..supervisor import Supervisor
 from .door import check_key, doors, find_router
 from .entities import RegionSpec, Shards
-from .failures import NoOwner
+from .failures import GONE, NoOwner
 from .outward import StartEntity
 from .router import Router, router_of
 
@@ -71,6 +71,8 @@ class Region:
     """The face of a region, by its name; good on every node that has the region. Made by `region(name)`."""
 
     name: str
+    # For whoever gives this face to a supervisor.
+    advice_as_child: ClassVar[str] = "name the class of its entities too, region(name, Class)"
 
     def entity(self, key: str) -> Via:
         """The entity as a destination: for `call`, `cast`, `send`, `send_request`, `monitor`, and a Session.
@@ -87,7 +89,7 @@ class Region:
         """Ask an entity and wait for its reply, at most `timeout` seconds; started if it does not run.
 
         Raises:
-            NoOwner: nobody has owned its shard until then.
+            NoOwner: nobody has owned its shard until then, or a node that is down or has left.
             CallTimeout: no reply in time; it may still be carried out.
             Busy: too many requests for its shard wait on this node; nothing was sent.
             CalleeExited: a volatile entity ended before it replied.
@@ -143,8 +145,14 @@ class Region:
         process = current_table().names.get(RegionSpec.router_of(self.name))
         router = router_of(process)
         shard = router.outward.shard_of(key) if router is not None else 0
-        if router is not None and router.post.owner(shard) is None:
+        if router is None:
+            return
+        owner = router.post.owner(shard)
+        if owner is None:
             raise NoOwner(self.name, key, shard, request, timeout) from late
+        state = router.post.state(owner[0])
+        if state in GONE:
+            raise NoOwner(self.name, key, shard, request, timeout, owner[0], state) from late
 
 
 @overload

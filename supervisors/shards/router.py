@@ -7,12 +7,13 @@ asks comes back as a message, and whatever fails for now is tried again as long 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast, final
 
 from runtime.behaviours.gen_server import NO_REPLY, GenServer, Raise
+from runtime.cluster.membership import IN_USE, Ceased, Membership, NodeChanged, ShardLost, ShardOwned
 from runtime.cluster.membership import SERVICE as MEMBERSHIP
-from runtime.cluster.membership import Ceased, Membership, NodeChanged, ShardLost, ShardOwned
 from runtime.errors import BanyanError
 from runtime.kernel.process import Process
 from runtime.kernel.requests import Caller
@@ -57,8 +58,10 @@ class Router(GenServer):
         self.arriving = Arriving(self.post, self.inward)
         self.inward.on_lost = self._lost
         self._ticking = False
-        self._stands = False
+        self._stands = departed_of(self.post.table).under_another_router(spec.name, self.post.process)
         cast("dict[str, None]", self.post.table.services.setdefault(REGIONS, {}))[spec.name] = None
+        looks = cast("dict[str, Callable[[int], bool]]", self.post.table.services.setdefault(IN_USE, {}))
+        looks[spec.name] = self.inward.in_use
         membership = self.post.table.services.get(MEMBERSHIP)
         if isinstance(membership, Membership):
             membership.subscribe(self.post.process.pid)
@@ -74,7 +77,7 @@ class Router(GenServer):
             case Answer(label=Label() as label):
                 self.inward.told(label, message)
                 self.freezing.again(label.shard.number)
-                self.arriving.again(label.shard.number)
+                self.arriving.again(label.shard.number, label.entity)
             case Answer(label=Rested() as rested):
                 self.freezing.rested(rested, message)
             case Over(freeze=freeze):
@@ -168,7 +171,8 @@ class Router(GenServer):
         self._tick_soon()
 
     def _tick_soon(self) -> None:
-        needed = self.inward.shards or self.outward.windows or self.post.spec.remember or self._stands
+        inward, outward = self.inward, self.outward
+        needed = inward.shards or inward.expects or outward.windows or self.post.spec.remember or self._stands
         if not self._ticking and needed:
             self._ticking = True
             send_after(TICK, self.post.process.pid, Tick())

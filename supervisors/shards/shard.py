@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, cast, final
+from typing import Any, Final, cast, final
 
 from runtime.behaviours.gen import AlreadyStarted
 from runtime.behaviours.gen_server import CastEnvelope
@@ -36,6 +36,9 @@ from .frames import Carry, Outcome
 from .intake import Intake
 from .post import Post
 from .window import Command
+
+# So many of those whom nobody asks for are started at once: whoever is asked for has only these before it.
+STARTS: Final = 16
 
 
 @final
@@ -69,7 +72,7 @@ class Entity:
         asking: what is being asked about it, or waited for; None: nothing.
         ending: it is being put to sleep: it is given nothing.
         used: since the last look at who is idle.
-        wanted: it is to be started though nobody asks for it.
+        wanted: it is to be started though nobody asks for it, also if the shard is about to move on.
         aside: what waited for one that was ended in a freeze, as commands of this node.
     """
 
@@ -110,6 +113,9 @@ class Shard:
         self.known: dict[str, tuple[Any, ...]] | None = None
         # Rings when the supervisor of what is remembered ends, with all of it.
         self.supervised: Ref | None = None
+        # Those that are being started though nobody asks for them, and who comes next.
+        self._starting: set[str] = set()
+        self._next: dict[str, Entity] = {}
         self._opening = False
         self._failures = 0
         self.closed = False
@@ -124,7 +130,8 @@ class Shard:
             self.intake.hold.append(frame)
             return
         entity = self.entity(frame.key)
-        if frame.kind == "exit" and entity.name not in self._names and not entity.waiting:
+        here = entity.waiting or entity.wanted or entity.name in self._names
+        if frame.kind == "exit" and not here:
             self._finish(Job(self, frame), (OK, None))  # nobody is started to be ended
             return
         entity.used = True
@@ -135,8 +142,9 @@ class Shard:
 
     @property
     def busy(self) -> bool:
-        """Whether an entity is being started, put to sleep or noted just now."""
-        return self._opening or any(one.asking in ("start", "sleep", "remember") for one in self.entities.values())
+        """Whether an entity is being started, put to sleep or noted just now, or is to be started."""
+        going_on = ("start", "sleep", "remember")
+        return self._opening or any(one.wanted or one.asking in going_on for one in self.entities.values())
 
     def thaw(self) -> None:
         """Carry out what waited and what was held, in order."""
@@ -169,7 +177,7 @@ class Shard:
 
     def wake(self, entity: Entity) -> None:
         """Give an entity what waits for it; if it does not run, see to it that it does."""
-        if entity.asking is not None or entity.ending or self.intake.frozen:
+        if entity.asking is not None or entity.ending or (self.intake.frozen and not entity.wanted):
             return
         spec = self._spec
         supervisor = spec.supervisor(self.number)
@@ -182,13 +190,18 @@ class Shard:
         process = self._names.get(entity.name)
         if process is not None:
             entity.pid, entity.failures, entity.wanted = process.pid, 0, False
-            self._hand_over(entity, process)
+            if not self.intake.frozen:
+                self._hand_over(entity, process)
         elif supervisor not in self._names:
             self.open()
         elif entity.pid is not None:
             # It may be about to be restarted: its supervisor says so, behind the news of its end.
             self._ask(supervisor, GetChildSpec(entity.pid), "look", entity)
+        elif entity.wanted and not entity.waiting and len(self._starting) >= STARTS:
+            self._next[entity.key] = entity
         else:
+            if not entity.waiting:
+                self._starting.add(entity.key)
             start = StartChild(spec.entity_spec(entity.key, entity.args, self.owned))
             self._ask(supervisor, start, "start", entity)
 
@@ -246,6 +259,10 @@ class Shard:
                 self.wake(entity)
         else:
             self._finish(job, failed(_exited(entity.name, job.frame.request, reason)))
+
+    def refuse(self, frame: Carry, error: Exception) -> None:
+        """A command that an entity has brought along, which does not start."""
+        self._finish(Job(self, frame), failed(error))
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         intake, frame = self.intake, job.frame
@@ -308,6 +325,10 @@ class Shard:
             return False
         if label.entity is not None:
             self._told_of(label.entity, label.what, answer)
+            if label.what == "start":
+                self._starting.discard(label.entity.key)
+                while self._next and len(self._starting) < STARTS:
+                    self.wake(self._next.pop(next(iter(self._next))))
             return False
         self._opening = False
         refusal = answer.value if isinstance(answer.value, Refusal) else None
@@ -401,7 +422,8 @@ class Shard:
         if self.intake.frozen:
             return
         for entity in list(self.entities.values()):
-            if entity.waiting or entity.under_way or entity.asking or entity.key in (self.known or ()):
+            busy = entity.waiting or entity.under_way or entity.asking or entity.wanted
+            if busy or entity.key in (self.known or ()):
                 continue
             process = self._names.get(entity.name)
             if entity.used or (process is not None and not may_sleep(process)):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from runtime.cluster.membership import SERVICE as MEMBERSHIP
 from runtime.cluster.membership import Membership
 from runtime.cluster.nodes import nodes
 from runtime.kernel.ids import Pid, Ref
 from runtime.kernel.requests import Caller
+from runtime.kernel.table import ProcessTable
 
-from .handoff import Source
+from .handoff import Source, SourcePhase
 from .handoff_frames import Frame, Taken, Void
-from .handoff_target import Target
+from .handoff_target import Target, TargetPhase
 from .mover_source import SourceWork
 from .mover_target import TargetWork
 from .orders import VOID, WAITING, MoveFact
@@ -21,6 +23,13 @@ from .orders import VOID, WAITING, MoveFact
 # is left of it is being done here.
 PREPARING: Final = "preparing"
 ENDING: Final = "ending"
+# Those in which nobody serves the shard.
+RESTS: Final = (
+    *(SourcePhase.FREEZING, SourcePhase.SEALING, SourcePhase.SEALED),
+    *(TargetPhase.KEEPING, TargetPhase.COMMITTING, TargetPhase.SERVING),
+)
+# Why a move was given up of which no more is known.
+NAMED_NO_MORE: Final = "its row does not name it any more"
 
 
 @final
@@ -47,6 +56,8 @@ class Side:
     asked: list[Caller] = field(default_factory=list)
     last: Frame | None = None
     watch: Ref | None = None
+    # Since when the shard rests here: frozen, or sealed, or not served yet though the token has come.
+    rests: float | None = None
 
     @property
     def peer(self) -> str:
@@ -74,13 +85,35 @@ class Side:
         places = (self.id, self.shard, self.source, self.target, self.phase)
         return MoveFact(*places, work.bytes, work.total, work.held, freeze, why, self.started, self.ended)
 
+    def note(self, now: float) -> None:
+        """Something has happened to its machine."""
+        if self.machine is None or self.machine.phase not in RESTS:
+            self.rests = None
+        elif self.rests is None:
+            self.rests = now
+
     def over(self, wall: float, why: str) -> None:
         """Nothing is left to be done: keep what is told of it, and a target's last word."""
         self.why = self.fact.why or why
         self.end = self.machine.phase.value if self.machine is not None else VOID
-        self.ended, self.machine, self.asked = wall, None, []
+        self.ended, self.machine, self.asked, self.rests = wall, None, [], None
         if not isinstance(self.last, (Taken, Void)):
             self.last = None
+
+
+def settled(table: ProcessTable, side: Side) -> str:
+    """What has ended a move that its shard's row names no more, before it was sealed: by who that is, and lives."""
+    membership = table.services.get(MEMBERSHIP)
+    if not isinstance(membership, Membership):
+        return NAMED_NO_MORE
+    row, source = membership.placement.row(side.shard)[1], membership.members().get(side.source)
+    if row.owner not in (side.source, side.target):
+        return f"{row.owner or 'nobody'} has shard {side.shard} now"
+    # The id has the life of the source in which it was begun.
+    life = side.id.removeprefix(f"{side.shard}-{side.source}.").partition(".")[0]
+    if source is not None and side.source != side.here and life not in ("", str(source.creation)):
+        return f"{side.source} was started again"
+    return NAMED_NO_MORE
 
 
 def refusal(membership: Membership, me: str, shard: int, target: str) -> str | None:

@@ -39,6 +39,8 @@ class FreezeShard(Call[bool]):
         budget: seconds, from 0 up.
         force: a durable entity that does not come to rest is ended, without anybody being told; what it had in its
             hands is done again. True is then the answer, unless a volatile one does not rest.
+
+    Raises CannotHandOver: the `hand_over` of an entity has raised; all goes on as before, also with `force`.
     """
 
     shard: int
@@ -63,7 +65,10 @@ class ThawShard(Call[None]):
 @final
 @dataclass(frozen=True, slots=True)
 class PackShard(Call[bytes]):
-    """What of a frozen shard is in memory, for `UnpackShard`. It changes nothing. Raises Misuse if it is not frozen."""
+    """What of a frozen shard is in memory, for `UnpackShard`. It changes nothing.
+
+    Raises: Misuse: it is not frozen. CannotHandOver: what an entity gives cannot travel.
+    """
 
     shard: int
 

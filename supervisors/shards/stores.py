@@ -14,7 +14,7 @@ import trio
 from runtime.durable.fence import seal_shard
 from runtime.durable.journal import Journal
 from runtime.durable.writer import RELAXED, SERVICE, JournalWriter, OnDemand, writer_of
-from runtime.errors import NoProcess
+from runtime.errors import Misuse, NoProcess
 from runtime.kernel.table import ProcessTable
 
 # Seconds, and steps, after which others have their turn.
@@ -115,6 +115,10 @@ class Stores:
         fence = self.main.fence(shard)
         return not fence.epoch or fence.sealed
 
+    def opened(self, shard: int) -> bool:
+        """Whether a shard is served from here, or may be: it is claimed, and neither sealed nor staged."""
+        return not self.closed(shard) and shard not in self.main.staged()
+
     def written(self, shard: int) -> bool:
         """Whether something of a shard is in either store."""
         return any(self.of(relaxed).fence(shard).written for relaxed in self.here())
@@ -126,9 +130,11 @@ class Stores:
             wanted: asked before each slice; False ends it.
             pause: seconds between two slices.
 
-        Raises: what `Carriage.erase` raises.
+        Raises: what `Carriage.erase` raises, before anything has gone.
         """
         for relaxed in reversed(self.here()):
+            if self.opened(shard):  # the relaxed store alone could not tell
+                raise Misuse(f"shard {shard} is served from {self.main.path}: nothing of it is erased")
             journal = self.of(relaxed)
             fence = journal.fence(shard)
             if relaxed and fence.epoch and not fence.sealed and shard not in journal.staged():

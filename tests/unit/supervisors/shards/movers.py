@@ -20,6 +20,7 @@ from supervisors.shards.luggage import (
     PackShard,
     ThawShard,
     UnpackShard,
+    expect,
     regions_here,
     verify,
 )
@@ -131,6 +132,7 @@ class World:
         source, epoch = self.placement.rows[shard]
         epoch += 1
         # The source hears of it by `retire`.
+        expect(self.net[target].table, shard, epoch)
         self.own(shard, target, epoch, but=source)
         self.stores[target].settle(shard)
         return {region: await self.ask(target, region, UnpackShard(shard, epoch, packed[region])) for region in packed}

@@ -12,11 +12,13 @@ from runtime.cluster.membership import membership_of
 from runtime.errors import Misuse
 from runtime.kernel.table import current_table
 from supervisors import Supervisor, region
+from supervisors.children import terminate_child, which_children
 from supervisors.shards import handoff, mover_source
+from supervisors.shards.handoff_events import Verify
 from supervisors.shards.mover import mover_of
 from supervisors.shards.mover_frames import Part, Told
+from supervisors.shards.mover_target import TargetWork
 from supervisors.shards.orders import MOVER, Abort, Forecast, Move, MoveFact, MoveRefused, Moves, Predict
-from supervisors.supervisor import terminate_child, which_children
 from tests.support.clusters import Machines, clustered
 from tests.unit.supervisors.shards.moved import (
     SHARDS,
@@ -121,6 +123,44 @@ def test_a_shard_moves_once_at_a_time_and_two_leave_a_node() -> None:
         assert machines.nodes["a"].table.counts.moved == machines.nodes["b"].table.counts.moved > 0
 
     clustered(scenario, Books)
+
+
+def test_what_comes_in_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time come to a node, however many are sent there and however long it takes; who waits may give up."""
+    original = TargetWork.do
+    most = 0
+
+    async def do(self: Any, effect: Any) -> Any:
+        if isinstance(effect, Verify):
+            await trio.sleep(15.0)  # virtual
+        return await original(self, effect)
+
+    async def scenario(machines: Machines) -> None:
+        nonlocal most
+        for name in "acd":
+            await machines.start(name, data=name, shards=12, rebalance=False)
+        await machines.until(lambda: [len(served(machines, name)) for name in "acd"] == [4, 4, 4])
+        for shard in range(12):
+            await machines.at("a", deposit, keys_of(shard, 1, shards=12)[0], 1)
+        await machines.start("b", data="b", shards=12, rebalance=False)
+        await machines.until(lambda: all(machines.states(name).get("b") == "up" for name in "acd"))
+        monkeypatch.setattr(TargetWork, "do", do)
+        moves = [
+            (name, await begin(machines, name, shard, "b")) for name in "acd" for shard in served(machines, name)[:2]
+        ]
+        there = mover(machines, "b")
+        await trio.sleep(5.0)  # virtual
+        phases = [fact(machines, *one).phase for one in moves]
+        assert phases.count("offered") == 4
+        await abort(machines, *moves[-1])
+        while any(not fact(machines, *one).ended for one in moves):
+            most = max(most, sum(not one.ended for one in there.facts()))
+            await trio.sleep(0.1)  # virtual
+        assert [fact(machines, *one).phase for one in moves] == ["retired"] * 5 + ["void"]
+        assert len(served(machines, "b")) == 5
+
+    clustered(scenario, Books)
+    assert most == 2
 
 
 def test_a_forecast_says_what_would_move() -> None:

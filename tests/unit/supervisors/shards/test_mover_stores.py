@@ -13,15 +13,17 @@ from runtime.durable.carriage import unpack_pieces
 from runtime.durable.commands import CommandSetAside
 from runtime.durable.poison import poisoned
 from runtime.durable.writer import RELAXED
+from runtime.errors import Misuse
 from runtime.kernel.table import current_table
 from supervisors import Supervisor, region
 from supervisors.shards import copying, mover_source
-from supervisors.shards.handoff_events import Portion
+from supervisors.shards.handoff_events import Portion, Retire
 from tests.support.clusters import Machines, clustered
 from tests.unit.supervisors.shards.moved import (
     SHARDS,
     Books,
     Ledger,
+    begin,
     callers,
     deposit,
     history,
@@ -29,6 +31,7 @@ from tests.unit.supervisors.shards.moved import (
     keys_of,
     ledger,
     move,
+    mover,
     owner,
     served,
     start,
@@ -81,7 +84,7 @@ def test_what_is_larger_than_a_message_goes_in_parts() -> None:
     async def scenario(machines: Machines) -> None:
         await start(machines, "a", "b")
         (shard, *_) = served(machines, "a")
-        key = next(key for n in range(100) if shard_of("scroll", key := f"s{n}", SHARDS) == shard)
+        key = scroll_of(shard)
         for size in (10, 300_000, 600_000, 1_500_000, 10):
             await machines.at("a", write, key, "x" * size)
         assert (await move(machines, "a", shard, "b")).phase == "retired"
@@ -157,7 +160,7 @@ def test_what_was_set_aside_goes_along() -> None:
     async def scenario(machines: Machines) -> None:
         await start(machines, "a", "b")
         (mine, *_) = served(machines, "a")
-        key = next(key for n in range(100) if shard_of("scroll", key := f"s{n}", SHARDS) == mine)
+        key = scroll_of(mine)
         await machines.at("a", write, key, "fine")
         await machines.at("a", poison, key)
         assert [one.key for one in poisoned(journal(machines, "a"))] == [f"scroll/{key}"]
@@ -167,6 +170,60 @@ def test_what_was_set_aside_goes_along() -> None:
         assert await machines.at("a", write, key, "fine") == 2
 
     clustered(scenario, Both)
+
+
+def test_what_was_set_aside_of_an_entity_without_records_goes_along() -> None:
+    """Who crashed over his first command has nothing else in the store; that one is listed at the new owner too."""
+
+    async def scenario(machines: Machines) -> None:
+        await start(machines, "a", "b")
+        (mine, *_) = served(machines, "a")
+        key = scroll_of(mine)
+        await machines.at("a", poison, key)
+        assert (await move(machines, "a", mine, "b")).phase == "retired"
+        assert [one.key for one in poisoned(journal(machines, "b"))] == [f"scroll/{key}"]
+        assert poisoned(journal(machines, "a")) == []
+
+    clustered(scenario, Both)
+
+
+@pytest.mark.parametrize("ends", ["mover", "node"])
+def test_what_was_set_aside_is_listed_once_whoever_ends_after_the_cut(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source's mover, or the source, ends before it has said so: whoever comes after it says so."""
+    original = mover_source.SourceWork.do
+    reached = trio.Event()
+
+    async def do(self: Any, effect: Any) -> Any:
+        if type(effect) is Retire and not reached.is_set():
+            reached.set()
+            await trio.sleep_forever()
+        return await original(self, effect)
+
+    async def scenario(machines: Machines) -> None:
+        await start(machines, "a", "b")
+        (mine, *_) = served(machines, "a")
+        key = scroll_of(mine)
+        await machines.at("a", write, key, "fine")
+        await machines.at("a", poison, key)
+        monkeypatch.setattr(mover_source.SourceWork, "do", do)
+        await begin(machines, "a", mine, "b")
+        await reached.wait()
+        if ends == "mover":
+            mover(machines, "a")._process.interrupt("struck")
+        else:
+            await machines.kill("a")
+            await machines.start("a", data="a", shards=SHARDS, rebalance=False)
+        await machines.until(lambda: poisoned(journal(machines, "a")) == [])
+        assert [one.key for one in poisoned(journal(machines, "b"))] == [f"scroll/{key}"]
+
+    clustered(scenario, Both)
+
+
+def scroll_of(shard: int) -> str:
+    """The key of a scroll that lies on a shard."""
+    return next(key for n in range(100) if shard_of("scroll", key := f"s{n}", SHARDS) == shard)
 
 
 async def poison(key: str) -> None:
@@ -198,6 +255,31 @@ def test_a_sealed_copy_is_kept_for_a_while_and_then_erased() -> None:
         assert await machines.at("b", history, key) == tuple(range(40))
 
     clustered(scenario, Books)
+
+
+def test_what_came_back_is_not_erased() -> None:
+    """An erasure that was begun for a shard is forgotten when that is served here again; others go on."""
+
+    async def scenario(machines: Machines) -> None:
+        await start(machines, "a", "b", grace=1.0)
+        mine, other, *_ = served(machines, "a")
+        (key,), (far,) = keys_of(mine, 1), keys_of(other, 1)
+        for amount in range(3):
+            await machines.at("a", deposit, key, amount)
+            await machines.at("a", deposit, far, amount)
+        left = mover(machines, "a")._leftovers
+        # As a life finds it of whose former one a part was erased from the relaxed store only.
+        left.begun(mine)
+        assert (await move(machines, "a", other, "b")).phase == "retired"
+        await trio.sleep(12.0)  # virtual
+        assert await machines.at("a", holds_relaxed, f"ledger/{key}")
+        assert not await machines.at("a", holds_relaxed, f"ledger/{far}")
+        with pytest.raises(Misuse, match="is served from"):
+            await machines.at("a", left._stores.erase, mine, lambda: True)
+        assert await machines.at("b", history, key) == (0, 1, 2)
+        assert await machines.at("a", history, far) == (0, 1, 2)
+
+    clustered(scenario, Both)
 
 
 def test_keys_from_before_there_was_an_index_move_too() -> None:

@@ -7,7 +7,6 @@ import trio
 
 from runtime import (
     NOCONNECTION,
-    CalleeExited,
     CallTimeout,
     Down,
     Exit,
@@ -18,7 +17,6 @@ from runtime import (
     link,
     monitor,
     receive,
-    self_pid,
     send,
     send_after,
     spawn,
@@ -179,27 +177,6 @@ async def test_callers_who_wait_get_their_reply_from_there():
         assert sorted(replies) == [(f"{node} {how}", 7) for node in "abc" for how in ("pid", "region")]
 
 
-async def test_a_caller_hears_of_the_end_of_who_owes_it_a_reply():
-    """If the process that goes on ends before it has replied, its callers get CalleeExited."""
-    async with world("abc", TRAVELLERS) as w:
-        pid = await w.on("a", travellers.start, "x")
-        told: list[str] = []
-
-        async def ask(node: str) -> None:
-            here = pid if node == "a" else w.net[node].dist.pid_of(pid.node, pid.creation, pid.number)
-            with pytest.raises(CalleeExited):
-                await call(here, Wait())
-            told.append(node)
-
-        async with trio.open_nursery() as nursery:
-            for node in "ac":
-                nursery.start_soon(w.on, node, ask, node)
-            await settled()
-            await move_all(w, "b")
-            await w.on("b", travellers.cast, "x", End())
-        assert sorted(told) == ["a", "c"]
-
-
 @pytest.mark.parametrize("kind", ["once", "again", "timeout"])
 async def test_a_timer_goes_with_its_process(kind):
     """A timer that was set before is due after the move, under the same handle and reference, once."""
@@ -320,39 +297,6 @@ async def test_a_move_raises_no_down_and_no_exit():
 async def run_trapping(w: World, node: str, function: object, *args: object) -> None:
     """Run a function as a process that traps exits."""
     await w.net[node].run(function, *args, trap=True)
-
-
-async def test_an_exit_signal_finds_its_process():
-    """Signals of linked peers, and of `exit`, reach the process where it is, from whom they came."""
-
-    async def sleep() -> None:
-        await trio.sleep_forever()
-
-    async def peer(pid: Pid) -> Pid:
-        async def linked() -> None:
-            link(pid)
-            await trio.sleep_forever()
-
-        return spawn(linked)
-
-    async def end(pid: Pid, reason: str) -> Pid:
-        exit(pid, reason)
-        return self_pid()
-
-    async with world("abc", TRAVELLERS) as w:
-        pid = await w.on("a", travellers.start, "x")
-        peers = {node: await w.on(node, peer, w.net[node].dist.pid_of("a", 1, pid.number)) for node in "abc"}
-        await settled()
-        await move_all(w, "b")
-        got: list[object] = []
-        for node in "abc":
-            await w.on(node, end, peers[node], "enough")
-            await settled()
-            got.append(("exit", peers[node], "enough"))
-        source = await w.on("a", end, pid, "please")
-        await settled()
-        got.append(("exit", source, "please"))
-        assert list(await w.on("b", travellers.call, "x", Log())) == got
 
 
 async def test_an_old_pid_leads_to_its_entity():
@@ -551,24 +495,3 @@ async def test_nobody_waits_who_cannot_be_answered():
             await w.copy("a", "b", shard)
             await w.retire("a", shard, await w.arrive("b", shard, packed))
         assert (await w.on("a", accounts.call, "x", Deposit(1))) % 10 == 2
-
-
-async def test_what_was_sent_to_the_next_owner_is_not_sent_again_when_the_move_ends():
-    """A node that has lost a sealed shard, and heard from its next owner, is then told that it has moved: no matter."""
-    async with world("ab", TRAVELLERS) as w:
-        shard = w.net["a"].table.names["region/traveller"].behaviour.outward.shard_of("x")
-        assert await w.on("a", travellers.call, "x", Deposit(1)) == 1
-        assert await w.freeze("a", shard)
-        packed = await w.seal("a", shard)
-        await w.copy("a", "b", shard)
-        del w.views["a"].rows[shard]
-        w.tell()
-        await settled()
-        async with trio.open_nursery() as nursery:
-            for request in (Nap(2.0), Deposit(2)):
-                nursery.start_soon(w.on, "a", travellers.call, "x", request)
-                await settled()
-            pids = await w.arrive("b", shard, packed)
-            await settled()
-            await w.retire("a", shard, pids)
-        assert await w.on("b", travellers.call, "x", Log()) == (1, 2)

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import trio
 
+from runtime import GenServer
 from runtime.cluster.balance import Load
+from runtime.cluster.membership import membership_of
 from supervisors import Supervisor, region
 from supervisors.shards.loads import Loads
 from supervisors.shards.rebalancer import OUT, QUIET, STEADY, drained, facts_of
+from tests.support.clusters import Machines, clustered
 from tests.unit.node import test_steering
 from tests.unit.node.test_steering import SHARDS, TILLS, Room, in_room
 
@@ -49,6 +52,33 @@ def test_a_node_that_stops_alone_gives_its_shards_away() -> None:
         assert room.owned("a") == []
         assert 0 < most <= OUT
         await room.machines.stop("a")
+        assert await room.pay("b") == dict.fromkeys(TILLS, 2)
+
+    in_room(scenario)
+
+
+@pytest.mark.parametrize("who", ["membership", "mover", "rebalancer"])
+def test_a_drain_outlives_whoever_crashes(who: str) -> None:
+    """As long as the node lives it drains on, until it is empty; and so does one whose program is to end."""
+
+    async def scenario(room: Room) -> None:
+        await room.open("a", "b", "c")
+        await room.pay("b")
+
+        async def strike(name: str, after: float) -> None:
+            await trio.sleep(after)  # virtual
+            process = room.machines.nodes[name].table.services[who]._process  # type: ignore[attr-defined]  # each has one
+            process.interrupt("struck")
+
+        await room.steer("b", lambda at: at.drain("a", on=True))
+        await strike("a", 0.2)
+        await room.machines.until(lambda: room.owned("a") == [] and len(room.owned("b") + room.owned("c")) == SHARDS)
+        assert membership_of(room.machines.nodes["a"].table).draining
+        for after, name in ((0.0, "b"), (0.5, "a")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(strike, name, after)
+                assert await leave(room, name) == ""
+            assert room.owned(name) == []
         assert await room.pay("b") == dict.fromkeys(TILLS, 2)
 
     in_room(scenario)
@@ -182,6 +212,42 @@ def test_a_load_is_what_entities_run_and_hold() -> None:
         assert all(one.bytes > 0 for one in loads.values())
 
     in_room(scenario)
+
+
+class Bell(GenServer):
+    """Keeps nothing."""
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        return request
+
+
+class Tower(Supervisor):
+    """Of bells."""
+
+    def init(self) -> Any:
+        return [region("bell", Bell)]
+
+
+def test_what_has_nothing_here_is_not_weighed() -> None:
+    """A shard is weighed as long as entities run in it, written or not; then it is shared out by number again."""
+
+    async def scenario(machines: Machines) -> None:
+        await machines.start("a", data="a", shards=SHARDS)
+        a = machines.nodes["a"].table
+
+        async def ring() -> None:
+            until = trio.current_time() + 20.0
+            while trio.current_time() < until:
+                await region("bell").call("high", 1)
+                await trio.sleep(0.01)  # virtual
+
+        await machines.at("a", ring)
+        assert membership_of(a).members()["a"].load != Load()
+        await machines.until(lambda: "bell/high" not in a.names, within=300.0)
+        await trio.sleep(60.0)  # virtual
+        assert membership_of(a).members()["a"].load == Load()
+
+    clustered(scenario, Tower)
 
 
 def test_a_newcomer_is_given_all_of_its_share_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from runtime.cluster.membership import Membership
 from runtime.codec.errors import DecodeError
 from runtime.errors import CallFailed, MailboxFull
 from runtime.kernel.requests import Caller
+from runtime.observe.processes import ps
 from supervisors import Supervisor, region
 from supervisors.shards import packing, post
 from supervisors.shards.failures import EntityRaised
@@ -23,7 +24,7 @@ from supervisors.shards.frames import Replied
 from supervisors.shards.luggage import FollowShard, ThawShard
 from tests.support.clusters import Machines, clustered
 from tests.support.linked import seen_from, settled
-from tests.unit.supervisors.shards.entities import Deposit, End, Give
+from tests.unit.supervisors.shards.entities import Account, Deposit, End, Give
 from tests.unit.supervisors.shards.moved import SHARDS, move, over, owner, start
 from tests.unit.supervisors.shards.movers import World, world
 from tests.unit.supervisors.shards.test_freezing import shard_of
@@ -57,6 +58,20 @@ async def kept(w: World) -> AsyncIterator[tuple[int, list[Any]]]:
         await trio.sleep(1.0)  # virtual
         await settled()
         nursery.cancel_scope.cancel()
+
+
+async def test_who_has_gone_is_listed_as_such():
+    """A list of processes says of a stand-in for whom it stands and where that goes on, and not that it runs."""
+    accounts = region("account")
+    async with world("ab", TRAVELLERS, region("account", Account)) as w:
+        for who in (travellers, accounts):
+            await w.on("a", who.start, "x")
+        for shard in {shard_of(w, name, "x") for name in ("traveller", "account")}:
+            assert await w.move(shard, "b")
+        await settled()
+        table = w.net["a"].table
+        listed = [(row.label, row.state) for row in ps(table).rows if row.label.endswith("moved to b")]
+        assert sorted(listed) == [("account/x, moved to b", "moved"), ("traveller/x, moved to b", "moved")]
 
 
 async def test_a_late_reply_goes_past_a_full_link(monkeypatch):
@@ -303,3 +318,25 @@ async def test_who_was_suspended_before_stays_so(times):
         assert (x.suspended, y.suspended) == (True, False)
         await w.on("a", sys.resume, x.pid)
         assert await w.on("a", travellers.call, "x", Deposit(1)) == 1
+
+
+async def test_a_caller_hears_of_the_end_of_who_owes_it_a_reply():
+    """If the process that goes on ends before it has replied, its callers get CalleeExited."""
+    async with world("abc", TRAVELLERS) as w:
+        pid = await w.on("a", travellers.start, "x")
+        told: list[str] = []
+
+        async def ask(node: str) -> None:
+            here = pid if node == "a" else w.net[node].dist.pid_of(pid.node, pid.creation, pid.number)
+            with pytest.raises(CalleeExited):
+                await call_now(here, Wait())
+            told.append(node)
+
+        async with trio.open_nursery() as nursery:
+            for node in "ac":
+                nursery.start_soon(w.on, node, ask, node)
+            await settled()
+            for shard in range(w.placement.shards):
+                assert await w.move(shard, "b")
+            await w.on("b", travellers.cast, "x", End())
+        assert sorted(told) == ["a", "c"]
