@@ -123,12 +123,15 @@ def get_env(key: str, default: object = None, *, application: str | None = None)
 
 
 def get_all_env(*, application: str | None = None) -> dict[str, object]:
-    """All of an application's environment, as a copy."""
+    """All of an application's environment, as a copy. Raises as `get_env`."""
     return dict(_environment(application))
 
 
 def put_env(key: str, value: object, *, application: str | None = None) -> None:
-    """Change an application's environment until the node ends or the application is started anew (X9)."""
+    """Change an application's environment until the node ends or the application is started anew (X9).
+
+    Raises Misuse as `get_env`, and if `key` is no text or empty.
+    """
     if type(key) is not str or not key:
         raise Misuse(f"a key of an environment is a non-empty string, got {key!r}")
     _environment(application)[key] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from runtime.behaviours.gen import StartFailed
@@ -11,14 +12,15 @@ from runtime.durable import journal
 from runtime.errors import BanyanError, CallTimeout, Misuse
 from runtime.kernel.exits import Crash, Shutdown, is_orderly
 
+from ..children import ChildRefused
 from ..node.node import NodeStopped
 from ..strategy import FailedToStart
-from ..supervisor import ChildRefused
 from .failure import Exit, Failure
 
 # What a store says when it is not to be used as it is; all else that it raises is a failure on the way.
 _REFUSED = (
     journal.StoreInUse,
+    journal.StoreNotReadable,
     journal.StoreNotWritable,
     journal.StoreForeign,
     journal.StoreNewer,
@@ -85,6 +87,9 @@ def _of_reason(what: str, reason: object) -> Failure:
     if isinstance(reason, Crash):
         if not isinstance(reason.error, BanyanError) and not isinstance(reason.error, OSError):
             return Failure(what, f"{type(reason.error).__name__}: {reason.error}", _LOOK)
+        if isinstance(reason.error, OSError) and reason.error.errno == errno.EADDRINUSE:
+            why = f"{reason.error.filename or 'its address'} is in use: another program, or another node, listens there"
+            return Failure(what, why, "end that one, or give this node another address", Exit.FAILED)
         if isinstance(reason.error, journal.NoStore):
             return Failure(what, str(reason.error).partition(": ")[0], "banyan start ... --data DIR", Exit.USAGE)
         inner = explain(reason.error) if isinstance(reason.error, BanyanError) else None

@@ -79,10 +79,11 @@ def follow_move(client: AdminClient, begun: Said, wait: float) -> Said:
 def follow_drain(client: AdminClient, standing: Said, wait: float) -> Said:
     """Wait until a node that drains has no shards, at most so many seconds; how it stands then, and what it cost.
 
-    Raises: as `follow_move`; Failure with code 1 also if its drain was undone meanwhile.
+    Raises: as `follow_move`; Failure with code 1 also if its drain was undone meanwhile, or it was started again.
     """
     line, began = ProgressLine(), monotonic()
-    node, total = standing["node"], standing["owned"]
+    node, total, life = standing["node"], standing["owned"], standing.get("creation")
+    what = f"node {node} was not drained"
     ended: dict[str, Said] = {}
     why = ""
     try:
@@ -100,10 +101,13 @@ def follow_drain(client: AdminClient, standing: Said, wait: float) -> Said:
                     if why:
                         line.end()
                         print(f"{node}: {why}", file=sys.stderr)
+                if standing.get("creation") != life:
+                    why = f"{node} was started again meanwhile, and takes part again"
+                    raise Failure(what, why, f"banyan drain {node}")
                 if not standing["owned"]:
                     return {**standing, "moved": total, "seconds": round(monotonic() - began, 3)}
                 if not standing["draining"]:
-                    raise Failure(f"node {node} was not drained", "its drain was undone", f"banyan drain {node}")
+                    raise Failure(what, "its drain was undone", f"banyan drain {node}")
             if monotonic() - began >= wait:
                 left = f"after {wait:g} s it has {standing['owned']} of {total} shards; it goes on"
                 left += f" ({why})" if why else ""

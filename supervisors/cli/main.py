@@ -60,6 +60,7 @@ COMMANDS = {
     "move": Entry("supervisors.cli.move", "give a shard to another node while it is used"),
     "moves": Entry("supervisors.cli.moves", "list the moves of shards, and how far they are"),
     "drain": Entry("supervisors.cli.drain", "have a node give all its shards to others"),
+    "adopt": Entry("supervisors.cli.adopt", "serve a dead node's shards out of its own data directory"),
     "rebalance": Entry("supervisors.cli.rebalance", "even out the load among the nodes now"),
     "poison": Entry("supervisors.cli.poison", "list, show, replay or drop commands that crash their process"),
     "config": Entry("supervisors.cli.config", "show what a running node was started with"),

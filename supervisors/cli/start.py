@@ -108,6 +108,7 @@ def cluster_of(config: NodeConfig) -> Cluster | None:
         shards=config.shards,
         id=config.cluster_id or "",
         rebalance=config.rebalance,
+        grace=config.grace,
     )
 
 
@@ -175,7 +176,8 @@ async def _serve(config: NodeConfig, application: Application, path: Path, data:
                 if config.metrics is not None:
                     await _open_metrics(node, config.metrics, facts, config.metrics_remote)
                 await node.ensure_all_started(application)
-                logger.info("node %s is up, pid %s, data %s", config.name, facts.pid, facts.data)
+                kept = f"data {facts.data}" if facts.data is not None else "keeps nothing"
+                logger.info("node %s is up, pid %s, %s", config.name, facts.pid, kept)
                 print("ready", config.name, facts.pid, path, flush=True)
                 await trio.sleep_forever()
             logger.info("node %s is stopping, within %g s", config.name, config.drain_timeout)

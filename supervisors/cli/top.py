@@ -47,9 +47,12 @@ def run(args: argparse.Namespace) -> int:
     # Whoever names no node, or one that does not run, is told so before the screen is taken.
     with connect(args) as client:
         path = client.path
-    if not (is_tty(sys.stdin) and is_tty(sys.stdout)):
-        why = "stdin and stdout are not both a terminal"
-        advice = "`banyan ps --watch` and `banyan doctor --json` print lines"
+    # The screen is drawn on stderr, as Textual does.
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    elsewhere = [name for name, stream in streams.items() if not is_tty(stream)]
+    if elsewhere:
+        why = f"not a terminal: {', '.join(elsewhere)}; it needs stdin, stdout and stderr to be one"
+        advice = "leave out the redirection; `banyan ps --watch` and `banyan doctor --json` print lines"
         raise Failure("`banyan top` cannot run", why, advice, Exit.USAGE)
     source = Source(path, timeout=args.timeout, interval=args.interval)
     Top(source, of=args.of, limit=args.limit, sort=args.sort, window=args.window).run()

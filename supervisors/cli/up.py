@@ -10,17 +10,20 @@ missing.
 This program is a supervisor like any other, whose children are the nodes: one that ends is started again, on its own
 data, unless that happens too often. One that is told to stop alone (SIGTERM) gives its shards to the others before;
 when all are stopped, by a signal to this program, none does. What goes to stdout are lines of its nodes, `ready NAME
-PID SOCKET`, and `joined NAME...` whenever all of them have found one another and serve every shard.
+PID SOCKET`, and `joined NAME...` whenever all of them have found one another and serve every shard. If they have not
+for long, the log on stderr says what they wait for.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +32,9 @@ from typing import Any, final
 import trio
 
 from runtime.cluster.tls import AUTHORITY, NODE
+from runtime.cluster.troubles import GONE, so_many
 from runtime.errors import BanyanError
+from runtime.kernel.exits import SHUTDOWN, ProcessExit
 from runtime.observe.client import AdminClient
 from runtime.observe.places import private_directory, socket_of
 from runtime.observe.protocol import Nodes, Refusal, Shards
@@ -48,11 +53,14 @@ from .failure import Exit, Failure
 from .logs import set_up_logging
 from .signals import Stopper
 
+logger = logging.getLogger("banyan")
+
 MOST_NODES = 64
 # Restarts of nodes, all together, allowed in so many seconds.
 INTENSITY, PERIOD = 10, 60.0
-# Seconds between two looks at whether all have joined.
+# Seconds between two looks at whether all have joined; after so many seconds without, what they wait for is told.
 LOOK_SECONDS = 0.1
+LONG_SECONDS = 10.0
 # What a node ends by, beyond its own deadline, before it is killed.
 GRACE = 5.0
 # What `start` takes and each node is told as it was given here.
@@ -209,9 +217,11 @@ class Fleet:
                 await self._end(process)
             del self.running[berth.name]
             self._ready.pop(berth.name, None)
+            self._stir()
         if self._stopping:
             self._ended(code)
-            return
+            # It may have been faster than the supervisor, to which it is a child that ends as it should.
+            raise ProcessExit(SHUTDOWN)
         ended = NodeEnded(berth.name, code)
         if berth.name not in self._began and self.failure is None:
             # It has said why. One that cannot start at first ends all, as a supervisor's child does.
@@ -273,15 +283,24 @@ class Fleet:
         os._exit(code)
 
     async def announce(self) -> None:
-        """Say so whenever all nodes have joined."""
+        """Say so whenever all nodes have joined; and on stderr what they wait for, if that takes long."""
         while True:
+            began, told, pause = trio.current_time(), "", LOOK_SECONDS
+            while why := await self._missing():
+                if why != told and trio.current_time() - began >= LONG_SECONDS:
+                    logger.warning("the nodes have not joined for %.0f s: %s", trio.current_time() - began, why)
+                    told, pause = why, 10 * LOOK_SECONDS
+                await trio.sleep(pause)
+            print("joined", *(berth.name for berth in self.berths), flush=True)
             await self._stirred.wait()
-            self._stirred = trio.Event()
-            while len(self._ready) == len(self.berths) and not self._stirred.is_set():
-                if await trio.to_thread.run_sync(joined, list(self._ready.items()), abandon_on_cancel=True):
-                    print("joined", *(berth.name for berth in self.berths), flush=True)
-                    break
-                await trio.sleep(LOOK_SECONDS)
+
+    async def _missing(self) -> str:
+        """What is missing until all have joined; "" if nothing is."""
+        self._stirred = trio.Event()
+        away = [berth.name for berth in self.berths if berth.name not in self._ready]
+        if away:
+            return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not ready"
+        return await trio.to_thread.run_sync(missing, list(self._ready.items()), abandon_on_cancel=True)
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -296,20 +315,34 @@ def _say_stop(process: trio.Process) -> None:
         pass  # it has ended
 
 
-def joined(nodes: list[tuple[str, str]]) -> bool:
-    """Whether nodes, by name and socket, are linked with one another and serve all shards."""
-    served = total = 0
-    for _, socket in nodes:
+def missing(nodes: list[tuple[str, str]]) -> str:
+    """What is missing until nodes, by name and socket, are linked with one another and serve all shards.
+
+    Returns: "" if nothing is.
+    """
+    names = {name for name, _ in nodes}
+    answers = []
+    for name, socket in nodes:
         try:
             with AdminClient(Path(socket)) as client:
-                seen = {one["name"] for one in client.request(Nodes())["nodes"] if one["linked"]}
-                shards = client.request(Shards())
-        except Refusal:
-            return False
-        if not seen >= {name for name, _ in nodes} or shards["owned"] < shards["total"]:
-            return False
-        served, total = served + shards["served"], shards["total"]
-    return served == total
+                answers.append((client.request(Nodes())["nodes"], client.request(Shards())))
+        except Refusal as refusal:
+            return f"{name}: {refusal.what}; {refusal.why}"
+        alone = names - {one["name"] for one in answers[-1][0] if one["linked"]}
+        if alone:
+            return f"{name} is not linked with {', '.join(sorted(alone))}"
+    facts, shards = answers[-1]
+    served = sum(said["served"] for _, said in answers)
+    gone = {one["name"]: GONE[one["lease"]] for one in facts if one["lease"] in GONE}
+    waits = Counter(one["owner"] for one in shards["shards"] if one["owner"] in gone)
+    if waits:
+        each = (f"{so_many(count)} for {name}, which {gone[name]}" for name, count in sorted(waits.items()))
+        return f"{sum(waits.values())} of {shards['total']} shards wait: {'; '.join(each)}: start it on its data"
+    if shards["owned"] < shards["total"]:
+        return f"{so_many(shards['total'] - shards['owned'])} of {shards['total']} not claimed yet"
+    return (
+        "" if served == shards["total"] else f"{so_many(shards['total'] - served)} of {shards['total']} not served yet"
+    )
 
 
 @final

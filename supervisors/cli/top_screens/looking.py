@@ -48,7 +48,10 @@ class Acted(Message):
 
 
 class Lines(VerticalScroll):
-    """Lines of text that scroll, in a frame if they have a title; long ones go on below, a little further in."""
+    """Lines of text that scroll, in a frame if they have a title.
+
+    Long ones go on below, a little further in; or are cut, if they are the rows of a table (`fold` is False).
+    """
 
     ALLOW_MAXIMIZE = True
     DEFAULT_CSS = """
@@ -57,9 +60,10 @@ class Lines(VerticalScroll):
     Lines:focus { border: round $accent; }
     """
 
-    def __init__(self, title: str = "", *, id: str) -> None:
+    def __init__(self, title: str = "", *, id: str, fold: bool = True) -> None:
         super().__init__(Static("", markup=False), id=id)
         self.border_title = title
+        self.fold = fold
         self.text = ""
 
     def tell(self, lines: Iterable[str]) -> None:
@@ -76,7 +80,8 @@ class Lines(VerticalScroll):
     def _show(self) -> None:
         width = self.scrollable_content_region.width
         if width > 0:
-            shown = "\n".join(part for line in self.text.splitlines() for part in folded(line, width))
+            fit = folded if self.fold else cut
+            shown = "\n".join(part for line in self.text.splitlines() for part in fit(line, width))
             self.query_one(Static).update(Text(shown, no_wrap=True))
 
 
@@ -87,6 +92,11 @@ def folded(line: str, width: int) -> list[str]:
     begins = len(line) - len(line.lstrip()) + 2
     further = " " * min(begins, width // 2)
     return textwrap.wrap(line, width, subsequent_indent=further, replace_whitespace=False, break_on_hyphens=False)
+
+
+def cut(line: str, width: int) -> list[str]:
+    """As much of a line as has room; an ellipsis stands for the rest."""
+    return [line if len(line) <= width else line[: width - 1].rstrip() + "…"]
 
 
 class Line(Static):

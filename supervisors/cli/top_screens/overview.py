@@ -67,9 +67,9 @@ class Overview(Looking):
             with TabPane("5 Stalls", id="stalls"):
                 yield Lines(id="stall-lines")
             with TabPane("6 Moves", id="moves"):
-                yield Lines(id="move-lines")
+                yield Lines(id="move-lines", fold=False)
         yield Input(placeholder="a name, the end of one, or a pid; Enter opens its page", id="find")
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Begin with the table."""
@@ -111,7 +111,7 @@ class Overview(Looking):
                 self._lines("#crash-lines", text.crashes(answer, clock))
             case "moves":
                 self._drains = any(one["draining"] for one in answer["nodes"] if one["node"] == answer["node"])
-                self._lines("#move-lines", text.moves(answer, clock))
+                self._lines("#move-lines", text.moves_now(answer, clock))
             case _:
                 self._lines("#stall-lines", text.stalls(answer, clock))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
 from textual import on
@@ -55,11 +55,12 @@ class ProcessPage(Looking):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back"),
         Binding("f", "follow", "waits on"),
-        Binding("u", "parent", "supervisor"),
+        Binding("u", "parent", "parent"),
         Binding("t", "time", "time"),
         Binding("z", "zoom", "zoom"),
         Binding("l", "live", "live", show=False),
-        *COMMON,
+        # Those of the first screen that it says as well are not said twice: the foot is to fit 80 columns.
+        *(replace(one, show=one.key != "p") for one in COMMON),
     ]
 
     def __init__(self, source: Source, target: str) -> None:
@@ -83,7 +84,7 @@ class ProcessPage(Looking):
             yield Lines("Mailbox and stack", id="mailbox")
             yield Lines("Last events and what they changed", id="events")
             yield Lines("Crashes", id="crashes")
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """The slider is there for whoever has a journal."""

@@ -125,7 +125,7 @@ def cells(row: Mapping[str, Any]) -> list[Text]:
     mailbox, turns = f"{row['mailbox']:,}", f"{row['turns']:,}"
     if row["new_turns"] is not None:
         mailbox, turns = f"{mailbox} ({row['new_mailbox']:+,})", f"+{row['new_turns']:,}"
-    state = {"running": "", "suspended": "yellow", "stopping": "red"}.get(row["state"], "")
+    state = {"running": "", "suspended": "yellow", "stopping": "red", "moved": "dim"}.get(row["state"], "")
     crowded = "red" if row["mailbox"] >= FULL * row["limit"] else "yellow" if row["mailbox"] else "dim"
     late = "red" if (row["oldest"] or 0.0) >= 1.0 else ""
     return [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,23 @@ def test_a_checked_store_is_as_it_was(store: LmdbStore, capsys: pytest.CaptureFi
     assert isinstance(journal, LmdbJournal)
     assert journal.epoch == 2
     journal.close()
+
+
+@pytest.mark.parametrize("command", [("check",), ("backup", "kept")])
+def test_a_store_that_may_not_be_looked_at_is_not_called_missing(
+    store: LmdbStore, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory of another user is refused with the system's own reason, and exit code 5."""
+    stat = os.stat
+
+    def refusing(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if isinstance(path, str | Path) and Path(path).parent == store.path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, *args, **more)
+
+    word, *rest = command
+    with monkeypatch.context() as patch:  # tests may run as root, who may look at everything
+        patch.setattr(os, "stat", refusing)
+        assert main([word, str(store.path), *(str(store.path.parent / one) for one in rest)]) == 5
+    said = refused(capsys)
+    assert (said["what"], said["why"]) == (f"cannot read the store {store.path}", "Permission denied")

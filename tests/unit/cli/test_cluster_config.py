@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runtime.errors import Misuse
 from supervisors import Cluster
 from supervisors.cli.start import cluster_of
 from supervisors.node.config import BadConfig, configure
@@ -54,6 +55,24 @@ def test_a_node_may_be_told_not_to_even_out_the_load() -> None:
     assert not found.rebalance
     again = configured({"address": "127.0.0.1:2", "clear": True}, {"BANYAN_REBALANCE": "false"})
     assert again == Cluster(listen="127.0.0.1:2", clear=True, rebalance=False)
+
+
+def test_a_node_may_be_told_how_long_it_keeps_what_was_moved_away() -> None:
+    """By the file or a variable, in seconds from 0 up; alone it makes no cluster. What is none is exit 2."""
+    assert configured(text="[cluster]\ngrace = 60\n") is None
+    for grace in ("60", "0", "86400.5"):
+        found = configured(text=FILE + f"grace = {grace}\n")
+        assert found is not None
+        assert found.grace == float(grace)
+    again = configured({"address": "127.0.0.1:2", "clear": True}, {"BANYAN_GRACE": "7.5"}, "[cluster]\ngrace = 60\n")
+    assert again == Cluster(listen="127.0.0.1:2", clear=True, grace=7.5)
+    for grace in ("-1", "inf", "nan"):
+        with pytest.raises(BadConfig, match="it is a finite number of seconds, from 0 up; 300 is the default"):
+            configured(text=FILE + f"grace = {grace}\n")
+        with pytest.raises(Misuse, match="wanted a grace of a finite number of seconds"):
+            Cluster(listen="127.0.0.1:2", clear=True, grace=float(grace)).check("a")
+    with pytest.raises(BadConfig, match="grace cannot be 'long'"):
+        configured({}, {"BANYAN_GRACE": "long"})
 
 
 def test_flags_go_before_variables_and_those_before_the_file() -> None:

@@ -80,6 +80,27 @@ def test_what_cannot_work_is_refused_with_its_source(flags, environ, text, what)
     assert (caught.value.what, caught.value.code) == (what, 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "why", "next"),
+    [
+        ("data = 'd'\n", "it is a key of [node]", "put it below [node]"),
+        ("peers = { b = 'c:1' }\n", "it is a key of [cluster]", "put it below [cluster]"),
+        ("[name]\n", "it is a key of [node]", "put it below [node]"),
+        ("[node]\naddress = 'a:1'\n", "it is a key of [cluster]", "put it below [cluster]"),
+        ("[cluster]\ndata = 'd'\n", "it is a key of [node]", "put it below [node]"),
+        ("[node]\ngc = 'fast'\n", "it is one of freeze, python", "give it another value"),
+        ("[node]\nlog_level = 'loud'\n", "it is one of debug, info, warning, error", "give it another value"),
+        ("[nod]\n", "there are: node, cluster, application", "did you mean 'node'?"),
+        ("tables = 3\n", "there are: node, cluster, application", "leave it out"),
+    ],
+)
+def test_what_was_meant_is_told(text, why, next):
+    """A key in the wrong place is told where it belongs, a word that is none of a few which they are."""
+    with pytest.raises(BadConfig) as caught:
+        configure({}, {}, (FILE, text))
+    assert (caught.value.why, caught.value.next) == (why, next)
+
+
 def test_variables_of_tests_are_passed_over():
     """BANYAN_TEST_ belongs to tests, BANYAN_CONFIG to whoever reads the file."""
     assert configure({}, {"BANYAN_TEST_X": "1", "BANYAN_CONFIG": "f"}) == NodeConfig()

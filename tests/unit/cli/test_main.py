@@ -178,6 +178,8 @@ STORE = "/data/room"
     ("error", "code", "what", "why"),
     [
         (journal.StoreInUse(STORE, 7), 5, "cannot open the store /data/room", "process 7 has it open"),
+        (journal.StoreInUse(STORE, 7, "a"), 5, "cannot open the store /data/room", "node a has adopted it (process 7)"),
+        (journal.StoreNotReadable(STORE, "no"), 5, "cannot read the store /data/room", "no"),
         (journal.StoreNotWritable(STORE, "no"), 5, "cannot write the store /data/room", "no"),
         (
             journal.StoreNewer(STORE, 9, 1),

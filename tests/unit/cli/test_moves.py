@@ -1,4 +1,4 @@
-"""`banyan move`, `drain`, `rebalance` and `moves`: what they ask of a node, what they print, and how they end."""
+"""`banyan move`, `drain`, `adopt`, `rebalance` and `moves`: what they ask, what they print, and how they end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.observe.protocol import Abort, Code, Drain, Move, Moves, Plan, Rebalance, Refusal, Request
+from runtime.observe.protocol import Abort, Adopt, Code, Drain, Move, Moves, Plan, Rebalance, Refusal, Request
 from supervisors.cli import drain, following, target
 from supervisors.cli.main import main
 
@@ -197,6 +197,10 @@ def test_a_drain_that_does_not_end_says_what_is_left(play: Play, capsys: pytest.
     play({Drain: [standing()], Moves: [told(nodes=(standing(draining=False),))]})
     assert main(["drain", "a"]) == 1
     assert "its drain was undone" in capsys.readouterr().err
+    again = told(nodes=(standing(draining=False, creation=2),))
+    play({Drain: [standing(creation=1)], Moves: [told(nodes=(standing(creation=1),)), again]})
+    assert main(["drain", "a"]) == 1
+    assert "a was started again meanwhile, and takes part again" in capsys.readouterr().err
     play({Drain: [Refusal("node a does not drain", "there is no other node", "banyan nodes", Code.REFUSED)]})
     assert main(["drain", "a"]) == 5
     assert "there is no other node" in capsys.readouterr().err
@@ -208,6 +212,22 @@ def test_a_drain_is_undone(play: Play, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["drain", "--undo"]) == 0
     assert capsys.readouterr().out == "a takes part again; it has 2 shards\n"
     assert node.asked == [Drain(undo=True)]
+
+
+def test_a_dead_nodes_store_is_adopted_and_given_back(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is asked for once; who serves how many shards out of which directory is one line, a refusal has its code."""
+    said = {"node": "b", "by": "a", "data": "/srv/b", "shards": 3}
+    node = play({Adopt: [said]})
+    assert main(["adopt", "b"]) == 0
+    assert capsys.readouterr().out == "a serves 3 shards out of /srv/b, in the place of b\n"
+    assert main(["adopt", "b", "--undo"]) == 0
+    assert capsys.readouterr().out == "a has let go of /srv/b: b can be started, and then has its 3 shards\n"
+    assert main(["adopt", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said
+    assert node.asked == [Adopt(node="b"), Adopt(node="b", undo=True), Adopt(node="b")]
+    play({Adopt: [Refusal("node b was not adopted", "it is up", "banyan drain b", Code.REFUSED)]})
+    assert main(["adopt", "b"]) == 5
+    assert parts(capsys.readouterr().err) == ["what", "why", "next"]
 
 
 def test_the_moves_are_a_table(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,6 +286,7 @@ def test_the_load_is_evened_out(play: Play, capsys: pytest.CaptureFixture[str]) 
         ["move", "3", "b", "--wait", "soon"],
         ["drain", "a", "--wait", "-1"],
         ["drain", "a", "b"],
+        ["adopt"],
         ["rebalance", "a"],
         ["moves", "--abort"],
         ["moves", "--abort", "m1", "--watch"],

@@ -70,6 +70,7 @@ def test_ctrl_c_drains_too(place):
     """SIGINT stops a node in order, as SIGTERM does."""
     with place.node("shop:Shop") as node:
         assert node.name == "node"
+        assert "keeps nothing" in node.log
         node.signal(signal.SIGINT)
         assert node.end() == 0
 

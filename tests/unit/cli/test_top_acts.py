@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -169,13 +170,15 @@ def test_a_node_that_is_gone_is_told(tmp_path):
 class Steered:
     """In the place of what moves shards: one is under way, and the node can be drained."""
 
+    all: ClassVar = [fact()]
+
     def __init__(self, table: object) -> None:
         self.drains = False
 
     async def moves(self, of: str | None) -> dict[str, object]:
         return {
             "node": "one",
-            "moves": [fact()],
+            "moves": self.all,
             "nodes": [standing(node="one", draining=self.drains)],
             "silent": [],
         }
@@ -205,3 +208,49 @@ def test_a_node_is_drained_from_the_tab_of_its_moves(tmp_path, monkeypatch):
 
     with served(tmp_path, Bank) as node:
         watch(node.socket, work)
+
+
+class Busy(Steered):
+    """Thirty shards have moved, with long reasons why not, and one moves; another node is empty."""
+
+    all: ClassVar = [
+        *(
+            fact(id=f"m{shard}", shard=shard, phase="void", why="it did not come to rest in time", ended=1000.0 + shard)
+            for shard in range(100, 130)
+        ),
+        fact(shard=7, source="room-1", target="room-2"),
+    ]
+
+    async def moves(self, of: str | None) -> dict[str, object]:
+        said = await super().moves(of)
+        return {**said, "nodes": [standing(node="two", owned=0), standing(node="three", owned=5)]}
+
+
+def test_on_a_small_terminal_a_drain_can_be_watched(tmp_path, monkeypatch):
+    """At 80x24: who drains, then what moves now, then the newest, a line each; and no key of the foot is cut off."""
+    monkeypatch.setattr(admin, "ShardSteering", Busy)
+
+    async def work(screen: Screen) -> None:
+        await screen.until(lambda: len(screen.table()) >= 10)
+        assert "D drain q quit" in screen.lines()[-1]
+        await screen.press("6")
+        await screen.until(lambda: "copying" in screen.text("#move-lines"))
+        drained, drains, count, head, first, second, *others = screen.text("#move-lines").splitlines()
+        assert drained == "two is drained: it has no shards"
+        assert drains == "three drains, and has 5 shards left"
+        assert count == "1 of the last 31 moves under way"
+        assert head.split()[:5] == ["SHARD", "FROM", "TO", "PHASE", "COPIED"]
+        assert first.split()[:7] == ["7", "room-1", "room-2", "copying", "25", "%", "2"]
+        assert second.split()[0] == "129"
+        assert [line.split()[0] for line in others] == [str(shard) for shard in range(128, 99, -1)]
+        await screen.until(lambda: "120" in screen.picture())
+        seen = [line.strip("│ ") for line in screen.lines()]
+        at = seen.index(count)
+        assert [line.split()[0] for line in seen[at + 2 : at + 8]] == ["7", "129", "128", "127", "126", "125"]
+        assert seen[at + 3].endswith("it did not come to…")
+        assert "D drain q quit" in seen[-1]
+        await screen.open("bank")
+        assert "R restart q quit" in screen.lines()[-1]
+
+    with served(tmp_path, Bank) as node:
+        watch(node.socket, work, size=(80, 24))

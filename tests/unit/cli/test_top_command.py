@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from runtime.observe import places
+from supervisors.cli import top
 from supervisors.cli.main import main
 from tests.unit.cli.running import BANYAN, Place
 from tests.unit.cli.test_nodes import parts
@@ -89,4 +90,21 @@ def test_without_a_terminal_it_refuses(tmp_path, monkeypatch, capsys):
         assert main(["top", "-n", "n"]) == 2
     told = capsys.readouterr().err
     assert parts(told) == ["what", "why", "next"]
+    assert "why: not a terminal: stdin, stdout, stderr; it needs" in told
     assert "banyan ps --watch" in told
+
+
+def test_with_stderr_in_a_file_it_refuses(tmp_path, monkeypatch, capsys):
+    """Textual draws on stderr: `banyan top 2>file` would be an empty screen, and ends with 2 instead."""
+    pytest.importorskip("textual", reason="textual is not installed: the extra [tui] brings it")
+    from tests.unit.cli.front import served
+    from tests.unit.observe.bank import Bank
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("BANYAN_CONFIG", raising=False)
+    monkeypatch.setattr(top, "is_tty", lambda stream: stream is not sys.stderr)
+    with served(places.private_directory(), Bank):
+        assert main(["top", "-n", "n"]) == 2
+    told = capsys.readouterr().err
+    assert parts(told) == ["what", "why", "next"]
+    assert "why: not a terminal: stderr; it needs" in told
