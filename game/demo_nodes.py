@@ -17,7 +17,8 @@ from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Drain, Kill, Move, Moves, Refusal, Request, Tree
 
 from .app import TREES
-from .demo import PATIENCE, _Demo, _flat, _healed, _in_mid_hand, _named, _Screen, _Stuck, _up
+from .demo_screen import Screen
+from .demo_story import PATIENCE, Demo, Stuck, came_back, flat, in_mid_hand, named, up
 from .nodes import Nodes
 from .replay_moves import GONE
 
@@ -27,18 +28,17 @@ START = 60.0
 SHARDS = 12
 # What is running below the supervisor of the tables of a node.
 ROOM = "root/card room/room"
-SUPERVISOR = f"{ROOM}/table/region/table/shards"
-# Parts of a node that are the same for every application, or say nothing here.
-HIDDEN = ("system", "house", "gateway", "bots")
+TABLES = "region/table/shards"
+SUPERVISOR = f"{ROOM}/table/{TABLES}"
 
 
 @final
-class DemoOnNodes(_Demo):
+class DemoOnNodes(Demo):
     """The story on several nodes."""
 
     shards = SHARDS
 
-    def __init__(self, folder: Path, screen: _Screen, seconds: float, nodes: int) -> None:
+    def __init__(self, folder: Path, screen: Screen, seconds: float, nodes: int) -> None:
         super().__init__(folder, screen, seconds)
         self._tables = [f"table/{name}" for name in TREES[: min(nodes, len(TREES))]]
         self._fleet = Nodes(folder / "nodes", "demo", nodes, self._log, shards=SHARDS, restarts=10)
@@ -92,16 +92,16 @@ class DemoOnNodes(_Demo):
     def _stop(self) -> None:
         code = self._fleet.stop(PATIENCE)
         if code != 0:
-            raise _Stuck("the nodes did not stop in time" if code is None else f"the nodes ended with {code}")
+            raise Stuck("the nodes did not stop in time" if code is None else f"the nodes ended with {code}")
 
     # -- looking -------------------------------------------------------------------------------------
 
     def _look(self) -> dict[str, tuple[str | None, str, str]]:
         ended = self._fleet.look()
         if ended is not None:
-            raise _Stuck(f"the nodes ended by themselves with {ended}")
+            raise Stuck(f"the nodes ended by themselves with {ended}")
         trees = {name: self._tree_of(name) for name in self._fleet.names}
-        found = {path: seen for name, tree in trees.items() if tree for path, seen in _flat(tree, name)}
+        found = {path: seen for name, tree in trees.items() if tree for path, seen in flat(tree, name)}
         for path, (pid, _, _) in found.items():
             before = self._seen.get(path)
             if before is not None and pid is not None and before[0] not in (None, pid):
@@ -128,7 +128,7 @@ class DemoOnNodes(_Demo):
 
     def _where(self, table: str) -> str:
         """The node where a table is."""
-        found = self._until(f"{table} is up", lambda found: _up(found, table))
+        found = self._until(f"{table} is up", lambda found: up(found, table))
         return next(path.partition("/")[0] for path in found if path.endswith("/" + table))
 
     def _played(self, found: dict[str, tuple[str | None, str, str]], before: dict[str, int]) -> bool:
@@ -141,13 +141,13 @@ class DemoOnNodes(_Demo):
         """Kill a process of a node and wait until it is there again."""
         self.screen.say(caption)
         is_table = target.startswith("table/")
-        true: Callable[..., bool] = _in_mid_hand if is_table else _up
+        true: Callable[..., bool] = in_mid_hand if is_table else up
         before = self._until(f"{target} plays", lambda found: true(found, name))
         try:
             self._clients[node].request(Kill(target=target if is_table else target.removeprefix(f"{ROOM}/table/")))
         except Refusal as refused:
-            raise _Stuck(str(refused)) from None
-        self._until(f"{target} lives again", lambda found: _healed(before, found, name))
+            raise Stuck(str(refused)) from None
+        self._until(f"{target} lives again", lambda found: came_back(before, found, name))
         self.process_kills += 1
 
     # -- moving --------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class DemoOnNodes(_Demo):
         were = {table: _sequence(before, table) for table in self._tables}
         self._until(
             "all is up again, and all tables have gone on",
-            lambda found: self._fleet.joined and _up(found, f"{node}/{ROOM}") and self._played(found, were),
+            lambda found: self._fleet.joined and up(found, f"{node}/{ROOM}") and self._played(found, were),
         )
         self.node_kills += 1
 
@@ -193,7 +193,7 @@ class DemoOnNodes(_Demo):
                     return self._clients[name].request(request)
             except Refusal as refused:
                 if time.perf_counter() > until:
-                    raise _Stuck(str(refused)) from None
+                    raise Stuck(str(refused)) from None
             self._look()
 
     def _owned(self, node: str) -> int:
@@ -219,42 +219,38 @@ class DemoOnNodes(_Demo):
 
 def _sequence(found: dict[str, tuple[str | None, str, str]], table: str) -> int:
     """How many entries a table's journal has, as its line of the tree says; 0 if it does not live."""
-    word, _, rest = _named(found, table)[2].partition(" ")
+    word, _, rest = named(found, table)[2].partition(" ")
     number = rest.partition(",")[0]
     return int(number) if word == "seq" and number.isdecimal() else 0
 
 
 def _shown(trees: dict[str, dict[str, Any] | None], standing: dict[str, str]) -> dict[str, Any]:
-    """What is shown of all nodes: where the tables are, how many wallets, and who drains."""
+    """What is shown of all nodes: their tables below what supervises them, the lobby, how many wallets, who drains."""
     down = {"pid": None, "state": "down"}
     nodes = [
-        {**(_pruned(_room(tree)) if tree else down), "name": name, "detail": standing.get(name, "")}
+        {**(_told(tree) if tree else down), "name": name, "detail": standing.get(name, _wallets(tree))}
         for name, tree in trees.items()
     ]
     return {"name": "the nodes", "pid": None, "state": "running", "children": nodes}
 
 
-def _room(tree: dict[str, Any]) -> dict[str, Any]:
-    """A node's tree with what is in its room right below its root; the root alone while it starts."""
-    found = tree
-    for name in ROOM.split("/")[1:]:
-        found = next((one for one in found.get("children", ()) if one["name"] == name), {})
-    return {**tree, "children": found.get("children", [])}
+def _told(tree: dict[str, Any]) -> dict[str, Any]:
+    """A node with what there is to see of it, however far below: a line for each, for a small terminal."""
+    supervisors = _below(tree, TABLES)
+    tables = [{**one, "children": _below(one, "table/")} for one in supervisors]
+    return {**tree, "children": [*tables, *_below(tree, "room/")]}
 
 
-def _pruned(one: dict[str, Any]) -> dict[str, Any]:
-    children = []
-    for child in one.get("children", ()):
-        name = child["name"]
-        if name in HIDDEN or (name.startswith("region/") and not _entities(child)):
-            continue
-        children.append(_pruned(child))
-    if one["name"] == "region/wallet/shards":
-        return {**one, "children": [], "detail": f"{_entities(one)} wallets"}
-    return {**one, "children": children}
+def _wallets(tree: dict[str, Any] | None) -> str:
+    count = len(_below(tree, "wallet/")) if tree else 0
+    return f"{count} wallet{'s' * (count != 1)}" if count else ""
 
 
-def _entities(one: dict[str, Any]) -> int:
-    """How many wallets, tables and lobbies run below a process."""
-    here = int(one["name"].startswith(("wallet/", "table/", "room/")))
-    return here + sum(_entities(child) for child in one.get("children", ()))
+def _below(tree: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """All below a process that have this name; one that ends with a slash is how theirs begin."""
+    found = []
+    for one in tree.get("children", ()):
+        if one["name"] == name or (name[-1] == "/" and one["name"].startswith(name)):
+            found.append(one)
+        found += _below(one, name)
+    return found

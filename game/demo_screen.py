@@ -1,79 +1,105 @@
-"""The demo on a terminal: one picture that is drawn anew, with new processes in green and lost ones in red."""
+"""What a person sees of the demo: plain lines. `demo_live` draws over itself, on a terminal."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
-from rich.tree import Tree
-
-from .demo import _describe, _Screen
-
-# How long a process that has come back is shown as new, in seconds.
-NEW = 1.5
+# Of each process that is shown, by the names above it and its own: as the tree says it.
+_Shown = dict[tuple[str, ...], dict[str, Any]]
 
 
-class LiveScreen(_Screen):
-    """The tree, drawn over itself."""
+class Screen:
+    """What a person sees: plain lines on stderr, so that stdout keeps the result."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=20, auto_refresh=False)
-        self._story: list[tuple[float, str]] = []
-        self._tree: dict[str, Any] | None = None
-        self._pids: dict[str, tuple[str | None, float]] = {}
+        self._begun = time.perf_counter()
+        # Whether something was told, and the tree was not shown since.
+        self._due = False
+        self._shown: _Shown = {}
 
-    def __enter__(self) -> LiveScreen:
-        self._live.__enter__()
+    def __enter__(self) -> Screen:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._live.__exit__(None, None, None)
+    def __exit__(self, *_exc: object) -> None:
+        return None
 
     def say(self, caption: str) -> None:
-        self._story.append((time.perf_counter() - self._begun, caption))
-        self._draw()
+        """Tell what happens now."""
+        print(f"{time.perf_counter() - self._begun:5.1f} s  {caption}", file=sys.stderr, flush=True)
+        self._due = True
+
+    def anew(self) -> None:
+        """The next tree is another one, of which nothing was seen."""
+        self._shown = {}
 
     def show(self, tree: dict[str, Any]) -> None:
-        self._tree = tree
-        self._draw()
+        """Show the tree once after each caption: at first all of it, then what has changed."""
+        if not self._due:
+            return
+        self._due = False
+        now = dict(_flat(tree))
+        for line in changes(self._shown, now) if self._shown else _lines(tree):
+            print("         " + line, file=sys.stderr)
+        self._shown = now
 
-    def _draw(self) -> None:
-        story = Text()
-        for index, (at, caption) in enumerate(self._story):
-            now = index == len(self._story) - 1
-            style = "bold red" if now and "kill" in caption else "bold green" if now else "dim"
-            story.append(f"{at:5.1f} s  {caption}\n", style=style)
-        parts: list[Any] = [Text("Banyan: a card room that dies and comes back\n", style="bold"), story]
-        if self._tree is not None:
-            parts.append(self._branch(self._tree, None, ""))
-        self._live.update(Group(*parts), refresh=True)
 
-    def _branch(self, one: dict[str, Any], above: Tree | None, path: str) -> Tree:
-        path = f"{path}/{one['name']}"
-        now = time.perf_counter()
-        pid, since = self._pids.get(path, (one["pid"], now - NEW))
-        if pid != one["pid"]:
-            since = now
-        self._pids[path] = (one["pid"], since)
-        if one["state"] != "running":
-            style = "red"
-        elif now - since < NEW:
-            style = "bold green"
-        else:
-            style = ""
-        label = Text(_describe(one), style=style)
-        branch = Tree(label, guide_style="dim") if above is None else above.add(label)
-        for child in one.get("children", ()):
-            # Many bots would push the picture off the screen: they are counted instead.
-            if one["name"] == "bots":
-                continue
-            self._branch(child, branch, path)
-        if one["name"] == "bots":
-            running = sum(1 for child in one["children"] if child["state"] == "running")
-            branch.add(Text(f"{running} of {len(one['children'])} bots play", style="dim"))
-        return branch
+def _flat(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    for one in tree.get("children", ()):
+        path = (*above, one["name"])
+        yield path, one
+        yield from _flat(one, path)
+
+
+def _lines(tree: dict[str, Any], lead: str = "", last: bool = True, top: bool = True) -> Iterator[str]:
+    own = "" if top else lead + ("`-- " if last else "|-- ")
+    yield own + describe(tree)
+    below = "" if top else lead + ("    " if last else "|   ")
+    children = tree.get("children", ())
+    for index, one in enumerate(children):
+        yield from _lines(one, below, index == len(children) - 1, top=False)
+
+
+def changes(before: _Shown, now: _Shown) -> Iterator[str]:
+    """A line for each process that is gone, is new, has another pid than before, or another state."""
+    for path in before:
+        if path not in now:
+            yield f"{' > '.join(path)}  is gone"
+    for path, one in now.items():
+        was = before.get(path)
+        if was is None or (was["pid"], was["state"]) != (one["pid"], one["state"]):
+            former = was["pid"] if was is not None and was["pid"] != one["pid"] else None
+            yield " > ".join((*path[:-1], describe(one, former)))
+
+
+def describe(one: dict[str, Any], former: str | None = None) -> str:
+    """A process of a tree in one line; with the pid that it had before, if somebody is to be told."""
+    parts = [one["name"]] if one["pid"] is None and one["state"] == "running" else [one["name"], one["pid"] or "-"]
+    if former is not None:
+        parts.append(f"was {former}")
+    if one["state"] != "running":
+        parts.append(one["state"])
+    if "restarts" in one:
+        gauge = one["restarts"]
+        parts.append(f"{one['strategy']} {gauge['used']}/{gauge['intensity']} in {gauge['period']:g} s")
+    if one.get("detail"):
+        parts.append(one["detail"])
+    return "  ".join(parts)
+
+
+def folded(tree: dict[str, Any], fold: tuple[str, ...], hide: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A tree with what lies below some processes counted instead, and without some others.
+
+    Args:
+        tree: as a node tells it; it is not changed.
+        fold: the names of those whose processes are counted.
+        hide: the names of those that are left out.
+    """
+    children = [folded(one, fold, hide) for one in tree.get("children", ()) if one["name"] not in hide]
+    if tree["name"] not in fold:
+        return {**tree, "children": children}
+    below = [one["state"] == "running" for _, one in _flat(tree)]
+    count = f"all {len(below)}" if all(below) else f"{sum(below)} of {len(below)}"
+    return {**tree, "children": [], "detail": f"{count} below it run" if below else ""}

@@ -6,7 +6,7 @@ from runtime import Down, call, monitor, receive, whereis
 from runtime.edge import frames
 from runtime.edge.client import MOVED, GoElsewhere, Keeping
 from tests.support.processes import inside
-from tests.unit.edge.test_connection import QUICK, entered, farewell
+from tests.unit.edge.clients import QUICK, entered, farewell
 from tests.unit.edge.toy import toy
 
 THERE = GoElsewhere("127.0.0.1:4001", "v1.s3cret.mac")

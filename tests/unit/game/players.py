@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import ClientConnection, connect
 
 from game.app import Room, open_tables
 from game.bots import bot
 from game.gateway import Gateway, GatewaySettings
 from game.messages import NextHand, TableConfig
-from runtime import call
+from game.wallet import balance
+from runtime import Pid, call
 from runtime.edge.deltas import apply
 from runtime.edge.tokens import Signer, Token
 from supervisors import Node, Supervisor, child
+from supervisors.node.node import wait_for_end
 
 SECRET = bytes(range(32))
 GRANT = 1_000_000
@@ -208,3 +211,27 @@ async def play(
 def calling(_view: dict[str, Any]) -> dict[str, Any]:
     """Check or call, whatever comes."""
     return {"action": "call"}
+
+
+async def gone(pid: Pid | None) -> None:
+    """Wait until a process has ended."""
+    assert pid is not None
+    if pid._process is not None:
+        await wait_for_end(pid._process)
+
+
+async def paid_back(player: str, amount: int) -> None:
+    """Wait until a table's payout has arrived in a wallet."""
+    while await balance(player) != amount:
+        await trio.lowlevel.checkpoint()
+
+
+async def farewell(player: Player) -> tuple[str | None, int | None]:
+    """The reason of the bye, and the close code."""
+    reason = None
+    try:
+        while True:
+            frame = await player.hear()
+            reason = frame["reason"] if frame["type"] == "bye" else reason
+    except ConnectionClosed:
+        return reason, player.connection.close_code

@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.exceptions import ConnectionClosed
 
 from game.gateway import GatewaySettings
 from game.messages import Look, TableConfig, Unwatch
 from game.player import key_of_table
 from game.protocol import first, later
-from game.wallet import balance
-from runtime import KILL, Pid, call, cast, exit, sys, whereis
+from runtime import KILL, call, exit, whereis
 from runtime.edge import frames
-from runtime.edge.client import Keeping
-from runtime.edge.keys import read_key
 from runtime.edge.tokens import Signer, Token
 from runtime.edge.websocket import Bounds
 from supervisors import ChildRefused, which_children
-from supervisors.node.node import wait_for_end
-from tests.unit.game.players import GRANT, OAK, SECRET, House, Player, calling, house, play
-
-
-async def gone(pid: Pid | None) -> None:
-    """Wait until a process has ended."""
-    assert pid is not None
-    if pid._process is not None:
-        await wait_for_end(pid._process)
-
-
-async def paid_back(player: str, amount: int) -> None:
-    """Wait until a table's payout has arrived in a wallet."""
-    while await balance(player) != amount:
-        await trio.lowlevel.checkpoint()
-
-
-async def farewell(player: Player) -> tuple[str | None, int | None]:
-    """The reason of the bye, and the close code."""
-    reason = None
-    try:
-        while True:
-            frame = await player.hear()
-            reason = frame["reason"] if frame["type"] == "bye" else reason
-    except ConnectionClosed:
-        return reason, player.connection.close_code
-
+from tests.unit.game.players import GRANT, OAK, SECRET, House, calling, farewell, house, paid_back, play
 
 # -- login ---------------------------------------------------------------------------------------------
 
@@ -342,209 +309,6 @@ async def test_a_repeated_action_is_one_action() -> None:
         actor = ann if view["actor"] == "ann" else bob
         for _ in range(3):
             assert await actor.done("act", table="oak", hand=hand, action="call", id=50) == {"actions": 1}
-
-
-# -- what must not be seen -----------------------------------------------------------------------------
-
-
-def secrets_seen(player: Player) -> list[str]:
-    """Hole cards of others that the player was sent while their hand was played."""
-    holes: dict[int, dict[str, str]] = {}
-    for _, view in player.shown:
-        result = view["result"]
-        if result is not None:
-            holes[result["hand"]] = dict(zip(result["players"], result["holes"], strict=True))
-    pushed = [text for text in player.frames if '"seq":' in text and '"table":' in text]
-    seen = []
-    for (_, view), text in zip(player.shown, pushed, strict=True):
-        if view["hand"] is None:
-            continue
-        public = {hole for number, older in holes.items() if number < view["hand"] for hole in older.values()}
-        for name, hole in holes.get(view["hand"], {}).items():
-            if name != player.name and hole in text and hole not in public:
-                seen.append(f"{name}'s {hole} in {text}")
-        for seat in view["seats"]:
-            if seat["hole"] and seat["player"] != player.name:
-                seen.append(f"{seat['player']}'s {seat['hole']} at its seat")
-    return seen
-
-
-async def test_no_frame_shows_anothers_hole_cards() -> None:
-    """In all frames of several hands, raises and folds included, nobody is sent a live card of anybody else."""
-
-    def mixed(view: dict[str, Any]) -> dict[str, Any]:
-        legal = view["legal"]
-        if view["sequence"] % 5 == 0 and legal["min_raise_to"] is not None:
-            return {"action": "raise", "to": legal["min_raise_to"]}
-        if view["sequence"] % 7 == 0 and legal["may_fold"]:
-            return {"action": "fold"}
-        return {"action": "call"}
-
-    async with (
-        house() as room,
-        room.player("ann", sit=50_000) as ann,
-        room.player("bob", sit=50_000) as bob,
-        room.player("cyd", sit=50_000) as cyd,
-        room.player("eve") as eve,
-    ):
-        for number in range(8):
-            await play([ann, bob, cyd], await room.deal(after=number), mixed)
-        for player in (ann, bob, cyd, eve):
-            await player.until(lambda view: (view["result"] or {}).get("hand") == 8)
-            assert secrets_seen(player) == []
-        own = [seat["hole"] for _, view in ann.shown for seat in view["seats"] if seat["player"] == "ann"]
-        assert any(own), "the player's own cards are shown"
-        assert not any(seat["hole"] for _, view in eve.shown if view["hand"] for seat in view["seats"])
-
-
-def test_the_search_for_secrets_finds_one() -> None:
-    """The check above has teeth: a frame with another's cards is found, in its text and in its view."""
-    player = Player("ann", None)  # type: ignore[arg-type]  # this player sends nothing
-    live = {"hand": 1, "result": None, "seats": [{"player": "bob", "hole": "AcAd"}]}
-    ended: dict[str, Any] = {"hand": None, "result": {"hand": 1, "players": ["bob"], "holes": ["AcAd"]}, "seats": []}
-    for view in (live, ended):
-        player.shown.append(("oak", view))
-        player.frames.append('{"seq":1,"table":"oak","hole":"AcAd"}')
-    assert len(secrets_seen(player)) == 2
-
-
-async def test_nothing_that_people_see_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither settings nor logs, at any level, nor what a session shows of itself names key, token or card."""
-    # The library's client in this test is not the gateway's: what it logs is its own affair.
-    caplog.set_level(logging.DEBUG, "banyan")
-    settings = GatewaySettings(secret=SECRET)
-    async with house(settings) as room, room.player("ann", sit=5_000) as ann, room.player("bob", sit=5_000) as bob:
-        login = room.token("eve")
-        async with room.connected("eve") as eve:
-            await eve.send(op="login", token=login)
-            await eve.hear()
-        hand = await room.deal()
-        await ann.until(lambda view: view["hand"] == hand)
-        await bob.until(lambda view: view["hand"] == hand)
-        session = whereis("player/ann")
-        assert session is not None
-        state = repr(await sys.get_state(session)) + str(room.node.tree())
-        await cast(session, "what no session knows")
-        await gone(session)
-        told = caplog.text + repr(settings) + state
-        cards = [seat["hole"] for player in (ann, bob) for seat in [player.seat()] if seat]
-        assert len([card for card in cards if card]) == 2
-        for secret in (login, ann.welcome["resume"], SECRET.hex(), repr(SECRET), *cards):
-            assert secret not in told
-        assert "what no session knows" in told
-
-
-# -- crashes and coming back ---------------------------------------------------------------------------
-
-
-async def test_a_table_that_crashes_is_shown_anew() -> None:
-    """When a table's process is killed in mid-hand, its watchers get an absolute of the same hand."""
-    async with house() as room, room.player("ann", sit=5_000) as ann, room.player("bob", sit=5_000) as bob:
-        hand = await room.deal()
-        before = {}
-        for player in (ann, bob):
-            view = await player.until(lambda v: v["hand"] == hand)
-            before[player.name] = (view["actor"], player.seat())
-        table = whereis("table/oak")
-        assert table is not None
-        exit(table, KILL)
-        for player in (ann, bob):
-            while (await player.hear())["type"] != "absolute":
-                pass
-            assert player.views["oak"]["hand"] == hand
-            assert (player.views["oak"]["actor"], player.seat()) == before[player.name]
-        await play([ann, bob], hand, calling)
-
-
-async def test_a_command_under_way_survives_its_table() -> None:
-    """An action that a table did not live to answer is sent again to its successor, and done once."""
-    async with house() as room, room.player("ann", sit=5_000) as ann, room.player("bob", sit=5_000) as bob:
-        hand = await room.deal()
-        view = await ann.until(lambda v: v["hand"] == hand)
-        actor = ann if view["actor"] == "ann" else bob
-        table = whereis("table/oak")
-        assert table is not None
-        await sys.suspend(table)
-        process = table._process
-        assert process is not None
-        await actor.send(op="act", id=60, table="oak", hand=hand, action="call")
-        while not process.mailbox:
-            await trio.lowlevel.checkpoint()
-        exit(table, KILL)
-        while (frame := await actor.hear())["type"] != "reply":
-            pass
-        assert frame == {"type": "reply", "id": 60, "ok": {"actions": 1}}
-        assert await actor.done("act", id=60, table="oak", hand=hand, action="call") == {"actions": 1}
-
-
-async def test_a_player_who_comes_back_goes_on() -> None:
-    """After a lost connection the sequence goes on without a gap, and the seat is still the player's."""
-    async with house() as room, room.player("bob", sit=5_000) as bob:
-        async with room.player("ann", sit=5_000) as ann:
-            _, connection = [one.pid for one in await which_children("gateway.connections")]
-        await gone(connection)
-        hand = await room.deal()
-        async with room.resumed(ann) as back:
-            assert (back.welcome["resumed"], back.welcome["seq"]) == (True, ann.sequences[-1])
-            await back.until(lambda v: v["hand"] == hand)
-            assert back.sequences[0] == ann.sequences[-1] + 1
-            seat = back.seat()
-            assert seat is not None
-            assert len(seat["hole"]) == 4
-            await play([back, bob], hand, calling)
-
-
-async def test_who_does_not_come_back_gives_up_the_seat() -> None:
-    """After the time for coming back a player leaves the tables, and the chips are in the wallet."""
-    settings = GatewaySettings(secret=SECRET, grant=GRANT, keeping=Keeping(resume_seconds=0.05))
-    async with house(settings) as room, room.player("bob") as bob:
-        async with room.player("ann", sit=5_000):
-            await bob.until(lambda view: len(view["seats"]) == 1)
-        await bob.until(lambda view: view["seats"] == [])
-        await paid_back("ann", GRANT)
-
-
-async def test_an_older_session_cannot_push_in() -> None:
-    """The resume token of a displaced session is refused while the newer one lives: log in anew."""
-    async with house() as room, room.player("ann") as old, room.player("ann") as new:
-        await farewell(old)
-        async with room.connected("ann") as third:
-            await third.send(op="resume", token=old.welcome["resume"], after=0)
-            assert (await third.hear())["reason"] == "displaced"
-        assert await new.done("balance") == {"balance": GRANT}
-
-
-async def test_a_session_outlives_its_node(tmp_path: Path) -> None:
-    """After a restart of the node a resume token still proves the player, and a repeated command is one."""
-    settings = GatewaySettings(grant=GRANT)
-    async with house(settings, data=tmp_path / "store") as room:
-        secret = read_key(tmp_path / "store")
-        assert secret is not None
-        room.signer = Signer(secret)
-        async with room.player("ann") as ann:
-            before = await ann.ask("sit", table="oak", amount=3_000, id=9)
-    async with house(settings, data=tmp_path / "store") as room, room.resumed(ann) as back:
-        assert (back.welcome["resumed"], back.welcome["session"]) == (False, ann.welcome["session"])
-        assert await back.ask("sit", table="oak", amount=3_000, id=9) == before
-        assert await back.done("balance") == {"balance": GRANT - 3_000}
-
-
-async def test_a_gateway_that_crashes_takes_nothing_along() -> None:
-    """The room plays on when the whole gateway is killed, and the players come back to their seats."""
-    async with house(bots=(("bot1", "oak", 5_000),)) as room, room.player("ann", sit=5_000) as ann:
-        gateway = next(p.pid for p in room.node.table.processes.values() if p.label == "gateway")
-        table, address = whereis("table/oak"), room.url
-        exit(gateway, KILL)
-        await farewell(ann)
-        await gone(gateway)
-        while True:
-            try:
-                async with room.player("ann") as back:
-                    assert back.seat() is not None
-                    break
-            except OSError:  # it does not listen yet
-                await trio.lowlevel.checkpoint()
-        assert (whereis("table/oak"), room.url) == (table, address)
 
 
 # -- odds and ends -------------------------------------------------------------------------------------
