@@ -11,10 +11,10 @@ from typing import Any
 import trio
 import trio.testing
 
-from runtime import SHUTDOWN, Pid, StartFailed, cast_nowait, is_alive, send_nowait, spawn
+from runtime import SHUTDOWN, Pid, StartFailed, is_alive, send_nowait, spawn
 from supervisors import Node, which_children
 
-from .reasons import Raised, reason_in, reason_out
+from .reasons import Raised, reason_out
 from .replay import settle
 from .trees import (
     Instance,
@@ -24,8 +24,8 @@ from .trees import (
     killed_above,
     operate,
     parent,
-    signal,
     spawn_stranger,
+    tell,
 )
 from .witness import Witness
 
@@ -166,13 +166,7 @@ async def _act(stage: Recorder, by: Pid, action: dict[str, Any], clock: trio.tes
         one = stage.newest.get(action["path"])
         if one is None or one.ended:
             return ["not_running"]
-        match action["op"]:
-            case "stop":
-                cast_nowait(one.pid, ("stop", reason_in(action["reason"])))
-            case "raise":
-                cast_nowait(one.pid, ("raise",))
-            case "signal":
-                signal(by, one.pid, reason_in(action["reason"]))
+        tell(one, by, action)
         await _quiet(stage, clock)
         return ["sent"]
     one = stage.newest.get(action["sup"])

@@ -11,11 +11,11 @@ from typing import Any
 import trio
 import trio.testing
 
-from runtime import SHUTDOWN, Pid, StartFailed, cast_nowait, is_alive, send_nowait, spawn
+from runtime import SHUTDOWN, Pid, StartFailed, is_alive, send_nowait, spawn
 from supervisors import Node
 
-from .reasons import Raised, reason_in, reason_out
-from .trees import Instance, Stage, Worker, is_dynamic, operate, parent, signal, spawn_stranger
+from .reasons import Raised, reason_out
+from .trees import Instance, Stage, Worker, is_dynamic, operate, parent, spawn_stranger, tell
 from .witness import Witness
 
 TOLERANCE = 40
@@ -132,13 +132,7 @@ async def _do(stage: Timeline, by: Pid, top: Pid, said: list[Any], action: dict[
         one: Instance | None = stage.newest.get(action["path"])
         if one is None or one.ended:
             return ["not_running"]
-        match action["op"]:
-            case "stop":
-                cast_nowait(one.pid, ("stop", reason_in(action["reason"])))
-            case "raise":
-                cast_nowait(one.pid, ("raise",))
-            case "signal":
-                signal(by, one.pid, reason_in(action["reason"]))
+        tell(one, by, action)
         return ["sent"]
     one = stage.newest.get(action["sup"])
     if one is None or one.ended:

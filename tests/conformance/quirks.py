@@ -8,11 +8,9 @@ only if M = 0.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
 
-from .replay import lines, replay_line
+from .replay import replay_line, report
 
 # Where each line first differs, and what the BEAM has there.
 DEFECTS = {
@@ -50,20 +48,7 @@ def misplaced(identity: str, difference: str | None) -> str | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Replay the files; the exit code is 0 only if every line differs at its defect."""
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance.quirks", description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="FILE")
-    args = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)
-    passed = failed = 0
-    for line in lines(args.files):
-        wrong = misplaced(str(line["id"]), replay_line(line))
-        if wrong is None:
-            passed += 1
-        else:
-            failed += 1
-            print(f"{line['id']}: {wrong}", flush=True)
-    print(f"passed {passed} failed {failed}")
-    return 1 if failed else 0
+    return report(lambda line: misplaced(str(line["id"]), replay_line(line)), "quirks", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,22 +121,34 @@ def lines(paths: list[str]) -> Iterator[dict[str, Json]]:
                     yield json.loads(text)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Replay the files; the exit code is 0 only if every line passed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance.replay", description=__doc__)
+def report(
+    judge: Callable[[dict[str, Json]], str | None], program: str, about: str, arguments: list[str] | None
+) -> int:
+    """Go through the files that a command names, and print what is wrong with each line; the exit code.
+
+    Args:
+        judge: what is wrong with a line, None if nothing is.
+        program: its name, and `about` it.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m tests.conformance.{program}", description=about)
     parser.add_argument("files", nargs="+", metavar="FILE")
     args = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     passed = failed = 0
     for line in lines(args.files):
-        difference = replay_line(line)
-        if difference is None:
+        wrong = judge(line)
+        if wrong is None:
             passed += 1
         else:
             failed += 1
-            print(f"{line['id']}: {difference}", flush=True)
+            print(f"{line['id']}: {wrong}", flush=True)
     print(f"passed {passed} failed {failed}")
     return 1 if failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Replay the files; the exit code is 0 only if every line passed."""
+    return report(replay_line, "replay", __doc__, arguments)
 
 
 if __name__ == "__main__":

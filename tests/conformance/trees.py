@@ -17,6 +17,7 @@ from runtime import (
     Pid,
     StartFailed,
     Stop,
+    cast_nowait,
     exit,
     exit_with,
     process_info,
@@ -40,7 +41,7 @@ from supervisors import (
     which_children,
 )
 
-from .reasons import Raised, reason_out
+from .reasons import Raised, reason_in, reason_out
 
 
 @dataclass(slots=True)
@@ -225,6 +226,17 @@ def spawn_stranger() -> Pid:
 
 def signal(by: Pid, pid: Pid, reason: Any) -> None:
     send_nowait(by, (pid, reason))
+
+
+def tell(one: Instance, by: Pid, action: dict[str, Any]) -> None:
+    """Have a worker stop or raise, or the stranger `by` send it an exit signal."""
+    match action["op"]:
+        case "stop":
+            cast_nowait(one.pid, ("stop", reason_in(action["reason"])))
+        case "raise":
+            cast_nowait(one.pid, ("raise",))
+        case "signal":
+            signal(by, one.pid, reason_in(action["reason"]))
 
 
 # -- operations on supervisors -------------------------------------------------------------------------

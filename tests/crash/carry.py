@@ -34,7 +34,7 @@ from runtime.durable.record import Entry, Snapshot
 from . import lives
 from .bank import hurry
 from .image import Surface
-from .ledger import Verdict
+from .ledger import Verdict, all_told
 from .nth_io import WAYS
 from .shim import FAILED, MARK, Shim, parse, under_shim
 
@@ -324,11 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     under_shim("tests.crash.carry")
     hurry()
-    done, found = 0, Verdict()
-    for count, one in steps(options.seed, options.points, options.every):
-        done += count
-        found.add(one)
-        one.tell()
+    done, found = all_told(steps(options.seed, options.points, options.every))
     print(f"carry steps={done} lost={len(found.lost)} damaged={len(found.doubled) + len(found.damaged)}")
     return 1 if found else 0
 

@@ -25,7 +25,7 @@ from runtime.durable.journal import Journal, StoreClosed
 
 from . import lives
 from .bank import PURSES, Life, Task, hurry
-from .ledger import Ledger, Verdict
+from .ledger import Ledger, Verdict, all_told
 from .look import STORE, look_at
 
 COMMANDS = 6
@@ -101,13 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     hurry()
-    done, found = 0, Verdict()
-    for count, one in steps(options.seed):
-        done += count
-        found.add(one)
-        one.tell()
-        if done >= options.steps:
-            break
+    done, found = all_told(steps(options.seed), options.steps)
     print(f"fork steps={done} {found.counts()}")
     return 1 if found else 0
 

@@ -29,7 +29,7 @@ from runtime.errors import CallFailed
 
 from . import lives
 from .bank import EVERYONE, PURSES, Grant, Life, Task, hurry
-from .ledger import Ledger, Verdict
+from .ledger import Ledger, Verdict, all_told
 from .look import STORE, look_at
 
 SIZE = 6 << 20
@@ -134,14 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     hurry()
-    done, found = 0, Verdict()
     try:
-        for count, one in steps(options.seed):
-            done += count
-            found.add(one)
-            one.tell()
-            if done >= options.steps:
-                break
+        done, found = all_told(steps(options.seed), options.steps)
     except CannotMount as error:
         print(f"cannot make a small disk: {error}", file=sys.stderr)
         return 5

@@ -26,7 +26,7 @@ import trio
 
 from . import lives
 from .bank import Life, Task, hurry
-from .ledger import Ledger, Verdict
+from .ledger import Ledger, Verdict, all_told
 from .look import STORE, look_at
 
 # Lives of one store before it is looked at as a whole.
@@ -109,13 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     hurry()
-    done, found = 0, Verdict()
-    for lived, one in cycles(options.seed, options.cycles):
-        done += lived
-        found.add(one)
-        one.tell()
-        if len(found.all()) > 100:
-            break
+    done, found = all_told(cycles(options.seed, options.cycles))
     print(f"kill cycles={done} {found.counts()}")
     return 1 if found else 0
 

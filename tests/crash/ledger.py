@@ -7,8 +7,10 @@ the same. Nothing is believed because it was answered: an answer only adds to wh
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -50,6 +52,22 @@ class Verdict:
     def counts(self) -> str:
         """For the last line of a tool."""
         return f"lost={len(self.lost)} doubled={len(self.doubled)} damaged={len(self.damaged)}"
+
+
+def all_told(steps: Iterable[tuple[int, Verdict]], most: float = math.inf) -> tuple[int, Verdict]:
+    """Go through a tool's steps, and say of each what was found; how far it came, and all that was found.
+
+    Args:
+        most: where it is to end. It also ends after a hundred findings: more say nothing new.
+    """
+    done, found = 0, Verdict()
+    for count, one in steps:
+        done += count
+        found.add(one)
+        one.tell()
+        if done >= most or len(found.all()) > 100:
+            break
+    return done, found
 
 
 def recovered(key: str, snapshot: Snapshot | None, entries: list[Entry]) -> tuple[object, Replies]:

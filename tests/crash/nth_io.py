@@ -23,7 +23,7 @@ from random import Random
 from . import lives
 from .bank import Task, hurry
 from .image import Surface
-from .ledger import Ledger, Verdict
+from .ledger import Ledger, Verdict, all_told
 from .look import STORE, look_at
 from .power import follow, live
 from .shim import FAILED, MARK, SHORT, parse, under_shim
@@ -98,11 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     under_shim("tests.crash.nth_io")
     hurry()
-    done, found = 0, Verdict()
-    for count, one in steps(options.seed, options.every):
-        done += count
-        found.add(one)
-        one.tell()
+    done, found = all_told(steps(options.seed, options.every))
     print(f"nth_io steps={done} lost={len(found.lost)} damaged={len(found.doubled) + len(found.damaged)}")
     return 1 if found else 0
 

@@ -12,35 +12,41 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import lmdb
-import pytest
-from msgspec import structs
 
-from runtime import AlreadyDone, Numbered, Refused
+from runtime import Numbered
 from runtime.backends import lmdb_boot, lmdb_store
 from runtime.backends.lmdb import LmdbJournal
 from runtime.backends.lmdb_tail import Tail
 from runtime.durable import event_sourced, periodic, record, recovery
 from runtime.durable.event_sourced import EventSourced
-from runtime.durable.gate import NEW, Gate
+from runtime.durable.gate import Gate
 from runtime.durable.journal import Head, StoreFailed, StoreFull
 from runtime.durable.timers import TIMER
 from runtime.durable.writer import JournalWriter
-from runtime.kernel.signals import Answer
 from tests.simulation.inside import name
+from tests.support.planted import (
+    Make,
+    Patch,
+    forget_old_numbers,
+    never_hold,
+    planted,
+    recover_without_numbers,
+    reply_first,
+    settle_anyway,
+    snapshot_one_early,
+    snapshot_without_replies,
+)
 
 from . import carry, flip, fork, kill, nth_io, power
 from .bank import hurry
 from .ledger import Verdict
 from .shim import under_shim
 
-# Makes a method or function anew, given the one that there was.
-Make = Callable[[Any], Any]
 # What a tool does with a seed, for as long as one likes: how far it went with each step, and what it found.
 Tool = Callable[[int], Iterator[tuple[int, Verdict]]]
 
@@ -75,7 +81,7 @@ class Plant:
 
     wrong: str
     tool: str
-    patches: tuple[tuple[Any, str, Make], ...]
+    patches: tuple[Patch, ...]
     steps: int = 400
 
 
@@ -88,19 +94,10 @@ class Detection:
     said: str
 
 
-@contextmanager
-def planted(plant: Plant) -> Iterator[None]:
-    """The program with the bug in it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, attribute, make in plant.patches:
-            patch.setattr(owner, attribute, make(getattr(owner, attribute)))
-        yield
-
-
 def hunt(which: str, seed: int = 1) -> Detection | None:
     """Look for a planted bug; None if it was not found in as many steps as it may take."""
     plant, steps = PLANTED[which], 0
-    with planted(plant):
+    with planted(plant.patches):
         for count, found in TOOLS[plant.tool](seed):
             steps += count
             if found:
@@ -128,20 +125,6 @@ def _tell_first(original: Any) -> Any:
         original(self)
 
     return commit
-
-
-def _reply_first(original: Any) -> Any:
-    def accept(self: Any, outcome: Any, caller: Any, sender: str, number: int) -> bool:
-        accepted: bool = original(self, outcome, caller, sender, number)
-        if accepted and caller is not None:
-            caller.answer(outcome[1])
-        return accepted
-
-    return accept
-
-
-def _never_hold(_original: Any) -> Any:
-    return lambda *_: False
 
 
 def _opened_with(**options: bool) -> Make:
@@ -200,23 +183,6 @@ def _same_epoch(original: Any) -> Any:
 # -- numbered commands and deliveries --------------------------------------------------------------------
 
 
-def _snapshot_without_replies(original: Any) -> Any:
-    def take_snapshot(self: Any) -> None:
-        gate = getattr(self, name("gate"))
-        kept, gate.replies = gate.replies, {}
-        original(self)
-        gate.replies = kept
-
-    return take_snapshot
-
-
-def _recover_without_numbers(original: Any) -> Any:
-    def replay(one: Any, gate: Any, state: Any, sequence: int, entries: Any) -> None:
-        original(one, gate, state, sequence, [structs.replace(entry, sender="") for entry in entries])
-
-    return replay
-
-
 def _recover_without_timers(original: Any) -> Any:
     def recover(one: Any, gate: Any, *stored: Any) -> int:
         snapshot_at: int = original(one, gate, *stored)
@@ -224,14 +190,6 @@ def _recover_without_timers(original: Any) -> Any:
         return snapshot_at
 
     return recover
-
-
-def _forget_old_numbers(original: Any) -> Any:
-    def known(self: Any, sender: str, number: int) -> object:
-        reply = original(self, sender, number)
-        return NEW if isinstance(reply, AlreadyDone) else reply
-
-    return known
 
 
 def _number_anew(original: Any) -> Any:
@@ -243,15 +201,6 @@ def _number_anew(original: Any) -> Any:
         return original(destination, request, *more, **options)
 
     return send_request
-
-
-def _settle_anyway(original: Any) -> Any:
-    def answered(self: Any, answer: Answer, destination: str, number: int) -> None:
-        if answer.failed and not isinstance(answer.reason, Refused):
-            answer = Answer(answer.label, None)
-        original(self, answer, destination, number)
-
-    return answered
 
 
 # -- snapshots and folding -------------------------------------------------------------------------------
@@ -268,17 +217,6 @@ def _snapshot_ahead(original: Any) -> Any:
         return accepted
 
     return accept
-
-
-def _snapshot_one_early(original: Any) -> Any:
-    def take_snapshot(self: Any) -> None:
-        gate = getattr(self, name("gate"))
-        early = gate.settled > 1
-        gate.settled -= early
-        original(self)
-        gate.settled += early
-
-    return take_snapshot
 
 
 def _half_as_late_again(original: Any) -> Any:
@@ -342,8 +280,8 @@ PLANTED: dict[str, Plant] = {
     "ack_before_commit": Plant(
         "the writer tells processes before it commits", "power", ((JournalWriter, "_commit", _tell_first),)
     ),
-    "reply_before_gate": Plant("a reply leaves before the commit", "power", ((EventSourced, _ACCEPT, _reply_first),)),
-    "gate_left_open": Plant("a repeated reply does not wait for the commit", "power", ((Gate, "hold", _never_hold),)),
+    "reply_before_gate": Plant("a reply leaves before the commit", "power", ((EventSourced, _ACCEPT, reply_first),)),
+    "gate_left_open": Plant("a repeated reply does not wait for the commit", "power", ((Gate, "hold", never_hold),)),
     "sync_off": Plant("the store is opened with sync=False", "power", ((lmdb, "open", _opened_with(sync=False)),)),
     "relaxed_sync_off": Plant(
         "a relaxed store is opened with sync=False", "relaxed", ((lmdb, "open", _relaxed_unsynced),)
@@ -352,7 +290,7 @@ PLANTED: dict[str, Plant] = {
         "a periodic save comes half as late again", "periodic", ((periodic, "send_after", _half_as_late_again),)
     ),
     "saved_without_replies": Plant(
-        "a periodic save leaves out the kept replies", "periodic", ((EventSourced, _SAVE, _snapshot_without_replies),)
+        "a periodic save leaves out the kept replies", "periodic", ((EventSourced, _SAVE, snapshot_without_replies),)
     ),
     "metasync_off": Plant(
         "the store is opened with metasync=False", "power", ((lmdb, "open", _opened_with(metasync=False)),)
@@ -368,7 +306,7 @@ PLANTED: dict[str, Plant] = {
         "a snapshot holds what is not committed", "power", ((EventSourced, _ACCEPT, _snapshot_ahead),)
     ),
     "snapshot_of_wrong_sequence": Plant(
-        "a snapshot says that it is one entry older", "power", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_one_early),)
+        "a snapshot says that it is one entry older", "power", ((EventSourced, _TAKE_SNAPSHOT, snapshot_one_early),)
     ),
     "fold_forgets_a_row": Plant(
         "folding leaves out a row of each portion", "power", ((LmdbJournal, "_fold", _forget_a_row),)
@@ -378,13 +316,13 @@ PLANTED: dict[str, Plant] = {
     ),
     "stale_head": Plant("folding leaves a head one behind", "power", ((LmdbJournal, "_fold", _stale_head),)),
     "dedup_forgotten_at_snapshot": Plant(
-        "a snapshot leaves out the kept replies", "kill", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_without_replies),)
+        "a snapshot leaves out the kept replies", "kill", ((EventSourced, _TAKE_SNAPSHOT, snapshot_without_replies),)
     ),
     "dedup_forgotten_at_replay": Plant(
-        "a replayed entry leaves no reply", "kill", ((recovery, "replay", _recover_without_numbers),)
+        "a replayed entry leaves no reply", "kill", ((recovery, "replay", recover_without_numbers),)
     ),
     "dedup_by_window_only": Plant(
-        "a number whose reply is no longer kept counts as new", "kill", ((Gate, "known", _forget_old_numbers),)
+        "a number whose reply is no longer kept counts as new", "kill", ((Gate, "known", forget_old_numbers),)
     ),
     "timer_fired_again": Plant(
         "a process that recovers forgets which timers have fired",
@@ -395,7 +333,7 @@ PLANTED: dict[str, Plant] = {
         "a delivery that is sent again gets a new number", "kill", ((event_sourced, "send_request", _number_anew),)
     ),
     "outbox_cleared_before_ack": Plant(
-        "a delivery without an answer counts as settled", "kill", ((EventSourced, _ANSWERED, _settle_anyway),)
+        "a delivery without an answer counts as settled", "kill", ((EventSourced, _ANSWERED, settle_anyway),)
     ),
     "full_taken_for_done": Plant(
         "a full disk counts as a commit", "nth_io", ((LmdbJournal, "commit", _taken_for_done(StoreFull)),), 2_000

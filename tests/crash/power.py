@@ -36,7 +36,7 @@ from . import lives
 from .aged import AgedLedger
 from .bank import Life, Task, Tell, clock, hurry
 from .image import Surface
-from .ledger import Ledger, Verdict
+from .ledger import Ledger, Verdict, all_told
 from .look import STORE, look, opened
 from .shim import MARK, Op, Shim, parse, under_shim
 
@@ -220,13 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no process is {options.durability!r} yet; there is: {', '.join(CLASSES)}")
     under_shim("tests.crash.power")
     hurry()
-    done, found = 0, Verdict()
-    for points, one in runs(options.seed, options.points, CLASSES[options.durability]):
-        done += points
-        found.add(one)
-        one.tell()
-        if len(found.all()) > 100:
-            break
+    done, found = all_told(runs(options.seed, options.points, CLASSES[options.durability]))
     lost, damaged = len(found.lost), len(found.doubled) + len(found.damaged)
     print(f"power points={done} class={options.durability} lost={lost} damaged={damaged}")
     return 1 if found else 0

@@ -16,10 +16,11 @@ from tests.crash.aged import AgedLedger
 from tests.crash.bank import command_of, name_of
 from tests.crash.image import Surface
 from tests.crash.ledger import Ledger
-from tests.crash.planted import PLANTED, planted
+from tests.crash.planted import PLANTED
 from tests.crash.power import POWER
 from tests.crash.shim import CREATE, LOST, RENAME, SYNC, SYNCHRONOUS, TRUNCATE, WRITE, Op
 from tests.support.outside import tool
+from tests.support.planted import planted
 from tests.support.source import ROOT
 
 ROWS = re.findall(
@@ -161,7 +162,7 @@ def test_a_planted_bug_leaves_no_trace() -> None:
     """After a hunt the program is as it was."""
     before = [[getattr(owner, attribute) for owner, attribute, _ in plant.patches] for plant in PLANTED.values()]
     for plant in PLANTED.values():
-        with planted(plant):
+        with planted(plant.patches):
             pass
     after = [[getattr(owner, attribute) for owner, attribute, _ in plant.patches] for plant in PLANTED.values()]
     assert after == before

@@ -18,9 +18,7 @@ HEART = {"supervisors/node/heart.py": "the real World's heart: its beats leave w
 _OUTSIDE = "a command is a program of its own, outside every node"
 COMMANDS = {
     "supervisors/cli/*": _OUTSIDE,
-    "game/demo.py": _OUTSIDE,
-    "game/demo_nodes.py": _OUTSIDE,
-    "game/demo_screen.py": _OUTSIDE,
+    "game/demo*.py": _OUTSIDE,
     "game/nodes.py": _OUTSIDE,
     "game/play.py": _OUTSIDE,
     "game/play_*.py": _OUTSIDE,

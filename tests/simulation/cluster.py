@@ -200,6 +200,11 @@ class Run:
         self.rough()
         self.disturbed("gone", host.name)
 
+    def broken_since(self, since: float) -> bool:
+        """Whether a link was reset, or all of a node's: who watches by it is told, whoever lives."""
+        kinds = ("reset", "restart", "gone")
+        return any(one.kind in kinds and (one.ended is None or one.ended >= since) for one in self._disturbances)
+
     def was_down(self, me: str, node: str) -> None:
         """A node was told that another one is down: there must be a reason."""
         now = trio.current_time()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from runtime import KILL, CallFailed, Down, NoProcess, call, demonitor, exit, monitor
+from runtime import KILL, NOCONNECTION, CallFailed, Down, NoProcess, call, demonitor, exit, monitor
 from runtime.cluster.membership import Ceased, Membership
 from runtime.cluster.placement import shard_of
 from runtime.kernel.process import here
@@ -218,6 +218,8 @@ class Watcher:
                     run.sometimes("a watched process was moved")
             else:
                 quiet = began > run.rough_until and struck == run.entities_struck()
+                if down.reason == NOCONNECTION and run.broken_since(began):
+                    continue
                 owners = {row.owner for row in (moved, self._owner(key)) if row is not None}
                 if written and quiet and not any(run.lapses.get(owner, -1.0) >= began - 1.0 for owner in owners):
                     self.life.found(f"down: {self.life.name} was told that {key} has ended, which lives: {down}")

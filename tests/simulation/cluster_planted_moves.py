@@ -15,10 +15,11 @@ from supervisors.shards.handoff_target import Target, TargetPhase
 from supervisors.shards.intake import Intake
 from supervisors.shards.mover_source import SourceWork
 from supervisors.shards.mover_target import TargetWork
+from tests.support.planted import recover_without_numbers, reply_first
 
 from .cluster import Observed
 from .inside import name
-from .planted import Plant, _recover_without_numbers, _reply_first
+from .planted import Plant
 
 _ACCEPT = name("accept")
 
@@ -157,9 +158,9 @@ MOVES: dict[str, Plant] = {
     ),
     "dedup_left_behind": Plant(
         "where it is recovered a process does not know what it has answered",
-        ((recovery, "replay", _recover_without_numbers),),
+        ((recovery, "replay", recover_without_numbers),),
     ),
-    "ack_before_commit": Plant("a reply leaves before its commit", ((EventSourced, _ACCEPT, _reply_first),)),
+    "ack_before_commit": Plant("a reply leaves before its commit", ((EventSourced, _ACCEPT, reply_first),)),
     "change_not_noted": Plant("what changes during the copy is not noted", ((Copying, "begin", _watch_nothing),)),
     "last_key_lost": Plant("a key that has changed is not in the last delta", ((Copying, "rest", _without_last),)),
     "token_without_seal": Plant("a token is given without a seal", ((SourceWork, "_seal", _no_seal),)),

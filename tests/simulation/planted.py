@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pytest
 import trio
 from msgspec import structs
 
@@ -22,21 +20,28 @@ from game import table as game_table
 from game.messages import Balance, TransferReturned
 from game.table import Table
 from game.wallet import Wallet
-from runtime import AlreadyDone, Numbered, Query, Refused
+from runtime import Numbered, Query
 from runtime.durable import event_sourced, record, recovery
 from runtime.durable.event_sourced import EventSourced
 from runtime.durable.gate import NEW, Gate
 from runtime.durable.journal import StoreFull
 from runtime.durable.writer import JournalWriter
 from runtime.kernel.process import Process
-from runtime.kernel.signals import Answer
 from runtime.testing import Medium, TracedJournal
+from tests.support.planted import (
+    Patch,
+    forget_old_numbers,
+    never_hold,
+    planted,
+    recover_without_numbers,
+    reply_first,
+    settle_anyway,
+    snapshot_one_early,
+    snapshot_without_replies,
+)
 
 from .inside import name
 from .room import Outcome, simulate
-
-# Makes a method or function anew, given the one that there was.
-Make = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Plant:
     """
 
     wrong: str
-    patches: tuple[tuple[Any, str, Make], ...]
+    patches: tuple[Patch, ...]
     seeds: int = 50
     twice: bool = False
 
@@ -65,15 +70,6 @@ class Detection:
     steps: int
 
 
-@contextmanager
-def planted(plant: Plant) -> Iterator[None]:
-    """The program with the bug in it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, attribute, make in plant.patches:
-            patch.setattr(owner, attribute, make(getattr(owner, attribute)))
-        yield
-
-
 def hunt(which: str) -> Detection | None:
     """Look for a planted bug, seed by seed; None if it was not found in as many as it may take."""
     return hunted(which, PLANTED[which], simulate)
@@ -83,7 +79,7 @@ def hunted(which: str, plant: Plant, simulate: Callable[[int], Outcome]) -> Dete
     """The same in any simulation."""
     steps = 0
     for seed in range(1, plant.seeds + 1):
-        with planted(plant):
+        with planted(plant.patches):
             outcome = simulate(seed)
             steps += outcome.steps
             findings = list(outcome.findings)
@@ -107,20 +103,6 @@ def _tell_first(original: Any) -> Any:
         original(self)
 
     return commit
-
-
-def _reply_first(original: Any) -> Any:
-    def accept(self: Any, outcome: Any, caller: Any, sender: str, number: int) -> bool:
-        accepted: bool = original(self, outcome, caller, sender, number)
-        if accepted and caller is not None:
-            caller.answer(outcome[1])
-        return accepted
-
-    return accept
-
-
-def _never_hold(_original: Any) -> Any:
-    return lambda *_: False
 
 
 def _query_ahead(original: Any) -> Any:
@@ -182,31 +164,6 @@ def _load_without_flush(_original: Any) -> Any:
 # -- numbered commands -----------------------------------------------------------------------------------
 
 
-def _snapshot_without_replies(original: Any) -> Any:
-    def take_snapshot(self: Any) -> None:
-        gate = getattr(self, name("gate"))
-        kept, gate.replies = gate.replies, {}
-        original(self)
-        gate.replies = kept
-
-    return take_snapshot
-
-
-def _recover_without_numbers(original: Any) -> Any:
-    def replay(one: Any, gate: Any, state: Any, sequence: int, entries: Any) -> None:
-        original(one, gate, state, sequence, [structs.replace(entry, sender="") for entry in entries])
-
-    return replay
-
-
-def _forget_old_numbers(original: Any) -> Any:
-    def known(self: Any, sender: str, number: int) -> object:
-        reply = original(self, sender, number)
-        return NEW if isinstance(reply, AlreadyDone) else reply
-
-    return known
-
-
 def _repeat_newest_reply(original: Any) -> Any:
     def known(self: Any, sender: str, number: int) -> object:
         reply = original(self, sender, number)
@@ -244,27 +201,7 @@ def _number_anew(original: Any) -> Any:
     return send_request
 
 
-def _settle_anyway(original: Any) -> Any:
-    def answered(self: Any, answer: Answer, destination: str, number: int) -> None:
-        if answer.failed and not isinstance(answer.reason, Refused):
-            answer = Answer(answer.label, None)
-        original(self, answer, destination, number)
-
-    return answered
-
-
 # -- snapshots and recovery ------------------------------------------------------------------------------
-
-
-def _snapshot_one_early(original: Any) -> Any:
-    def take_snapshot(self: Any) -> None:
-        gate = getattr(self, name("gate"))
-        early = gate.settled > 1
-        gate.settled -= early
-        original(self)
-        gate.settled += early
-
-    return take_snapshot
 
 
 def _load_one_more(original: Any) -> Any:
@@ -342,9 +279,9 @@ PLANTED: dict[str, Plant] = {
     "told_before_commit": Plant(
         "the writer tells processes before it commits", ((JournalWriter, "_commit", _tell_first),)
     ),
-    "reply_before_commit": Plant("a reply leaves before the commit", ((EventSourced, _ACCEPT, _reply_first),)),
+    "reply_before_commit": Plant("a reply leaves before the commit", ((EventSourced, _ACCEPT, reply_first),)),
     "gate_left_open": Plant(
-        "a repeated reply or a refusal does not wait for the commit", ((Gate, "hold", _never_hold),)
+        "a repeated reply or a refusal does not wait for the commit", ((Gate, "hold", never_hold),)
     ),
     "query_of_uncommitted": Plant("a query sees what is not committed", ((EventSourced, "handle_call", _query_ahead),)),
     "speculation_kept": Plant("a failed commit leaves its state behind", ((Gate, "discard", _keep_speculation),)),
@@ -358,13 +295,13 @@ PLANTED: dict[str, Plant] = {
         "a recovery overtakes what its predecessor had sent", ((JournalWriter, "load", _load_without_flush),)
     ),
     "dedup_forgotten_at_snapshot": Plant(
-        "a snapshot leaves out the kept replies", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_without_replies),)
+        "a snapshot leaves out the kept replies", ((EventSourced, _TAKE_SNAPSHOT, snapshot_without_replies),)
     ),
     "dedup_forgotten_at_replay": Plant(
-        "a replayed entry leaves no reply", ((recovery, "replay", _recover_without_numbers),)
+        "a replayed entry leaves no reply", ((recovery, "replay", recover_without_numbers),)
     ),
     "dedup_by_window_only": Plant(
-        "a number whose reply is no longer kept counts as new", ((Gate, "known", _forget_old_numbers),)
+        "a number whose reply is no longer kept counts as new", ((Gate, "known", forget_old_numbers),)
     ),
     "dedup_of_committed_only": Plant(
         "a number whose commit is under way counts as new", ((Gate, "known", _forget_what_is_under_way),), 100
@@ -374,10 +311,10 @@ PLANTED: dict[str, Plant] = {
         "a delivery that is sent again gets a new number", ((event_sourced, "send_request", _number_anew),)
     ),
     "outbox_cleared_before_ack": Plant(
-        "a delivery without an answer counts as settled", ((EventSourced, _ANSWERED, _settle_anyway),)
+        "a delivery without an answer counts as settled", ((EventSourced, _ANSWERED, settle_anyway),)
     ),
     "snapshot_of_wrong_sequence": Plant(
-        "a snapshot says that it is one entry older", ((EventSourced, _TAKE_SNAPSHOT, _snapshot_one_early),)
+        "a snapshot says that it is one entry older", ((EventSourced, _TAKE_SNAPSHOT, snapshot_one_early),)
     ),
     "event_applied_twice": Plant(
         "recovery applies the snapshot's last entry again", ((TracedJournal, "load", _load_one_more),)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import PLANTED, hunt, planted
+from tests.simulation.planted import PLANTED, hunt
 from tests.simulation.room import simulate
+from tests.support.planted import planted
 
 ROWS = re.findall(
     r"^\| (\w+) \| (.*?) \| (.*?) \| (\d+) \| (\d+) \|$",
@@ -27,7 +28,7 @@ def test_a_planted_bug_leaves_no_trace() -> None:
     """After a hunt the program is as it was."""
     before = simulate(1002).digest
     for plant in PLANTED.values():
-        with planted(plant):
+        with planted(plant.patches):
             pass
     assert simulate(1002).digest == before
 

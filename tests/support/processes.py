@@ -132,6 +132,15 @@ async def _down_of(ref: Ref) -> object:
     return down.reason
 
 
+async def arrivals(count: int) -> list[tuple[float, object]]:
+    """The next messages, each with the virtual second of its coming."""
+    came = []
+    for _ in range(count):
+        message = await receive()
+        came.append((trio.current_time(), message))
+    return came
+
+
 async def mail() -> list[Any]:
     """Let everybody run until all wait, then take all messages out of the calling process's mailbox."""
     await trio.testing.wait_all_tasks_blocked()
