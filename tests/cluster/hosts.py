@@ -23,7 +23,7 @@ from runtime.observe.client import AdminClient
 from runtime.observe.protocol import Shards
 from supervisors.cli.certs import init, issue
 from supervisors.cli.start import STOP
-from supervisors.cli.up import joined
+from supervisors.cli.up import missing
 from tests.support.source import ROOT
 
 from .net import Network
@@ -202,7 +202,7 @@ class Hosts:
         """Wait until all are linked with one another and serve all shards; when that was. Raises TooSlow."""
         sockets = [(host.name, host.socket) for host in self.all]
         with trio.move_on_after(DEADLINE):
-            while not await trio.to_thread.run_sync(joined, sockets, abandon_on_cancel=True):
+            while await trio.to_thread.run_sync(missing, sockets, abandon_on_cancel=True):
                 await pause(0.1)
             return now()
         said = "\n".join(f"-- {host.name}\n{host.words()}" for host in self.all)
