@@ -202,14 +202,14 @@ class Signals:
         self._most = most
         self._loop = trio.lowlevel.current_trio_token()
         self._enough = trio.Event()
-        self._busy = False
+        self._busy = self._over = False
         # Places where something was raised, and must not be.
         self.wrong: Counter[str] = Counter()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The handler; a signal that meets it at work does nothing: the real one is in the runtime's own code."""
         assert frame is not None
-        if self._busy or frame.f_code is Signals.handle.__code__:
+        if self._over or self._busy or frame.f_code is Signals.handle.__code__:
             return
         self._busy = True
         try:
@@ -239,6 +239,8 @@ class Signals:
             self._next()
             await self._enough.wait()
         finally:
+            # Or one that has come, and is not handled yet, would start the timer again: the last ends the program.
+            self._over = True
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
