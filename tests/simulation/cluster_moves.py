@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import trio
 
 from runtime import KILL, NOCONNECTION, CallFailed, Down, NoProcess, call, demonitor, exit, monitor
+from runtime.cluster.membership import SERVICE as MEMBERSHIP
 from runtime.cluster.membership import Ceased, Membership
 from runtime.cluster.placement import shard_of
 from runtime.kernel.process import here
 from runtime.kernel.selective import ReceiveTimeout, receive
 from supervisors.shards.carrier import Work
 from supervisors.shards.handoff_events import Effect
+from supervisors.shards.inward import Inward
 from supervisors.shards.mover import Mover
 from supervisors.shards.mover_source import SourceWork, sealed_by
 from supervisors.shards.mover_target import TargetWork
@@ -175,10 +177,24 @@ def noting_lapses(original: Callable[..., Any]) -> Callable[..., Any]:
     return tell
 
 
+def noting_ends(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a region that gives up a shard: whether its node's lease is over, of which it is told a little later."""
+
+    def lose(self: Inward, shard: Any, owner: Any) -> None:
+        services = self._post.table.services
+        membership = services.get(MEMBERSHIP)
+        if not isinstance(membership, Membership) or not membership.serving:
+            cast("Life", services[LIFE]).lapse()
+        original(self, shard, owner)
+
+    return lose
+
+
 PATCHES: Final = (
     (SourceWork, "do", on_the_brink),
     (TargetWork, "do", on_the_brink),
     (Membership, "_tell", noting_lapses),
+    (Inward, "lose", noting_ends),
 )
 
 
