@@ -6,8 +6,9 @@ OUT moves under way at a time. So a node that joins takes its share, a node that
 whose drain is undone, or that is started again, takes part as before. Nobody decides for another node.
 
 What nodes say of their load is a few seconds old. So it is followed at once only where the count of shards says the
-same: somebody has less than half of his share, and from then on until he has about all of it. Otherwise what is to
-move must have been so for STEADY seconds, and after each OUT moves it is looked at for so long again.
+same: somebody has less than half of his share, and from then on until he has about all of it, and only in what is
+given to him. Otherwise what is to move must have been so for STEADY seconds, and after each OUT moves it is looked at
+for so long again.
 
 A node drains when it is told to (`Drain`), and when its program is to end and others stay (`drained`). Nodes that
 are to end together all say first that they drain, and look again before they move anything: who finds nobody who
@@ -261,6 +262,10 @@ class Rebalancer(GenServer):
         wanted = membership.moves_wanted(self._loads.found(), OUT + len(off))
         if not wanted:
             self._later.clear()
+        if self._only_welcomes(membership, now):
+            # What a newcomer carries is not known yet, so only who lacks shards is given any, and gives none.
+            poor = _poor(membership)
+            wanted = [] if self._table.node in poor else [move for move in wanted if move[1] in poor]
         if not self._is_time(membership, bool(wanted), now):
             return False
         for shard, target in [move for move in wanted if move[0] not in off][: max(room, 0)]:
@@ -268,6 +273,10 @@ class Rebalancer(GenServer):
             self._loads.gives(shard)
             send_request(MOVER, Move(shard, target), _Begun(shard, target), timeout=BEGIN)
         return bool(wanted)
+
+    def _only_welcomes(self, membership: Membership, now: float) -> bool:
+        """Whether moves that are not for a newcomer have to wait until a difference has lasted."""
+        return not self._hurry and not membership.draining and self._evens and now < self._welcome
 
     def _is_time(self, membership: Membership, wanted: bool, now: float) -> bool:
         """Whether what is wanted is to be moved now."""
@@ -327,18 +336,31 @@ def takers(table: ProcessTable) -> list[str]:
     return [n for n, one in members.items() if n != table.node and one.state == "up" and not one.draining]
 
 
-def _lacking(membership: Membership) -> float:
-    """What part of its share by count the node with the fewest shards has not, from 0 to 1; 0 if it is one at most."""
+def _counts(membership: Membership) -> dict[str, int]:
+    """How many shards each node has that may be given some."""
     members = membership.members()
     counts = {name: 0 for name, one in members.items() if one.state == "up" and not one.draining}
     for row in membership.placement.rows().values():
         owner = row.target or row.owner
         if owner in counts:
             counts[owner] += 1
+    return counts
+
+
+def _lacking(membership: Membership) -> float:
+    """What part of its share by count the node with the fewest shards has not, from 0 to 1; 0 if it is one at most."""
+    counts = _counts(membership)
     if not counts:
         return 0.0
     share, least = sum(counts.values()) / len(counts), min(counts.values())
     return (share - least) / share if share - least > 1 else 0.0
+
+
+def _poor(membership: Membership) -> set[str]:
+    """Who lacks more than one shard of its share by count."""
+    counts = _counts(membership)
+    share = sum(counts.values()) / max(len(counts), 1)
+    return {name for name, count in counts.items() if share - count > 1}
 
 
 def _words(reason: object) -> str:

@@ -9,7 +9,7 @@ import trio
 
 from runtime import GenServer
 from runtime.cluster.balance import Load
-from runtime.cluster.membership import membership_of
+from runtime.cluster.membership import Membership, membership_of
 from supervisors import Supervisor, region
 from supervisors.shards.loads import Loads
 from supervisors.shards.rebalancer import OUT, QUIET, STEADY, drained, facts_of
@@ -299,5 +299,32 @@ def test_only_a_difference_that_lasts_moves_anything() -> None:
         after = moves()
         await room.machines.at("b", press, 20.0)
         assert moves() - after <= 1
+
+    in_room(scenario)
+
+
+def test_while_a_newcomer_is_given_its_share_nothing_else_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of what has just moved comes late: only who lacks shards is given any at once, and he gives none."""
+    monkeypatch.setattr(test_steering, "SHARDS", 32)
+    plan = Membership.moves_wanted
+
+    def wanted(self: Membership, loads: Any, limit: int) -> list[tuple[int, str]]:
+        """The plan, and before it two moves that late figures could ask for."""
+        me = self._members.me.name
+        odd = [(shard, "a" if me != "a" else "b") for shard in sorted(self.placement.served)[:2]]
+        return [*odd, *plan(self, loads, limit)] if "d" in self.members() else plan(self, loads, limit)
+
+    async def scenario(room: Room) -> None:
+        await room.open("a", "b", "c", rebalance=True)
+        await room.machines.at("a", written, [f"t{number}" for number in range(150)])
+        monkeypatch.setattr(Membership, "moves_wanted", wanted)
+        await room.machines.start("d", data="d", shards=32, rebalance=True)
+        await room.machines.until(lambda: len(room.owned("d")) >= 6)
+        moves = [fact for name in "abcd" for fact in facts_of(room.machines.nodes[name].table) if fact.source == name]
+        assert {fact.target for fact in moves} == {"d"}
+
+    async def written(keys: list[str]) -> None:
+        for key in keys:
+            await region("till").call(key, 1)
 
     in_room(scenario)
