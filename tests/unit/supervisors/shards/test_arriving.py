@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -171,20 +172,26 @@ async def test_an_exit_signal_waits_for_who_is_to_start():
         assert got[2] == "over"
 
 
+async def coming_slowly(w: World) -> tuple[str, Callable[[], Awaitable[None]]]:
+    """A traveller whose shard comes to b, where he takes a second to start; and what brings it, which is refused."""
+    key = keys_of(w, 0, 1)[0]
+    await w.on("a", travellers.start, key)
+    assert await w.freeze("a", 0)
+    packed = await w.seal("a", 0)
+    await w.copy("a", "b", 0)
+    Starting.seconds = 1.0
+
+    async def arrives() -> None:
+        with pytest.raises(Misuse):
+            await w.arrive("b", 0, packed)
+
+    return key, arrives
+
+
 async def test_who_asks_again_for_what_comes_hears_who_has_started():
     """Whoever brings a shard and is followed by another leaves nothing open."""
     async with world("ab", STARTING) as w, trio.open_nursery() as nursery:
-        key = keys_of(w, 0, 1)[0]
-        await w.on("a", travellers.start, key)
-        assert await w.freeze("a", 0)
-        packed = await w.seal("a", 0)
-        await w.copy("a", "b", 0)
-        Starting.seconds = 1.0
-
-        async def arrives() -> None:
-            with pytest.raises(Misuse):
-                await w.arrive("b", 0, packed)
-
+        key, arrives = await coming_slowly(w)
         nursery.start_soon(arrives)
         await settled()
         assert [one for one, _ in await w.ask("b", "traveller", UnpackShard(0, 2, b""))] == [key]
@@ -216,17 +223,7 @@ async def test_callers_of_one_that_does_not_start_are_told():
 async def test_a_shard_that_is_lost_while_they_start():
     """Whoever brought it is told that not all have started: so nobody is left to wait for what they had."""
     async with world("ab", STARTING) as w, trio.open_nursery() as nursery:
-        key = keys_of(w, 0, 1)[0]
-        await w.on("a", travellers.start, key)
-        assert await w.freeze("a", 0)
-        packed = await w.seal("a", 0)
-        await w.copy("a", "b", 0)
-        Starting.seconds = 1.0
-
-        async def arrives() -> None:
-            with pytest.raises(Misuse):
-                await w.arrive("b", 0, packed)
-
+        _, arrives = await coming_slowly(w)
         async with trio.open_nursery() as arriving:
             arriving.start_soon(arrives)
             await settled()
